@@ -151,7 +151,8 @@ const char *base_prefix_print(char buf[BASE_PREFIX_TEXT_LEN], const struct base_
 	return buf;
 }
 
-const char *base_endpoint_print(char buf[BASE_ENDPOINT_TEXT_LEN], const struct base_endpoint *endpoint)
+const char *base_endpoint_print(
+	char buf[BASE_ENDPOINT_TEXT_LEN], const struct base_endpoint *endpoint)
 {
 	char addr[BASE_ADDR_TEXT_LEN];
 

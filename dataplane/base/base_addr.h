@@ -54,7 +54,8 @@ BASE_MUST_CHECK int base_addr_parse(struct base_addr *ret_addr, const char *text
  * "10.0.0.0/8", "2001:db8::/32"; an address alone is a host prefix. Host bits that are set are
  * an error when @strict, else cleared. Returns 0 or -EINVAL.
  */
-BASE_MUST_CHECK int base_prefix_parse(struct base_prefix *ret_prefix, const char *text, bool strict);
+BASE_MUST_CHECK int base_prefix_parse(
+	struct base_prefix *ret_prefix, const char *text, bool strict);
 
 /**
  * An address of an interface with its prefix length: "10.9.0.1/24" keeps the host bits in
@@ -68,7 +69,8 @@ BASE_MUST_CHECK int base_endpoint_parse(struct base_endpoint *ret_endpoint, cons
 /* Printers return @buf, for use as printf arguments; family NONE prints as "none". */
 const char *base_addr_print(char buf[BASE_ADDR_TEXT_LEN], const struct base_addr *addr);
 const char *base_prefix_print(char buf[BASE_PREFIX_TEXT_LEN], const struct base_prefix *prefix);
-const char *base_endpoint_print(char buf[BASE_ENDPOINT_TEXT_LEN], const struct base_endpoint *endpoint);
+const char *base_endpoint_print(
+	char buf[BASE_ENDPOINT_TEXT_LEN], const struct base_endpoint *endpoint);
 
 bool base_addr_equal(const struct base_addr *a, const struct base_addr *b);
 bool base_prefix_equal(const struct base_prefix *a, const struct base_prefix *b);

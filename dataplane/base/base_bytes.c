@@ -48,17 +48,18 @@ static int in_range(int c, int lo, int hi)
 static char base64_digit(int v)
 {
 	return (char)((in_range(v, 0, 25) & (v + 'A')) | (in_range(v, 26, 51) & (v - 26 + 'a')) |
-		      (in_range(v, 52, 61) & (v - 52 + '0')) | (in_range(v, 62, 62) & '+') |
-		      (in_range(v, 63, 63) & '/'));
+		(in_range(v, 52, 61) & (v - 52 + '0')) | (in_range(v, 62, 62) & '+') |
+		(in_range(v, 63, 63) & '/'));
 }
 
 /* The value of a digit, or -1. */
 static int base64_value(int c)
 {
-	return -1 + ((in_range(c, 'A', 'Z') & (c - 'A' + 1)) |
-		     (in_range(c, 'a', 'z') & (c - 'a' + 27)) |
-		     (in_range(c, '0', '9') & (c - '0' + 53)) | (in_range(c, '+', '+') & 63) |
-		     (in_range(c, '/', '/') & 64));
+	return -1 +
+		((in_range(c, 'A', 'Z') & (c - 'A' + 1)) |
+			(in_range(c, 'a', 'z') & (c - 'a' + 27)) |
+			(in_range(c, '0', '9') & (c - '0' + 53)) | (in_range(c, '+', '+') & 63) |
+			(in_range(c, '/', '/') & 64));
 }
 
 static void base64_group(char out[4], uint32_t bits)
@@ -70,8 +71,9 @@ static void base64_group(char out[4], uint32_t bits)
 void base_key_encode(char ret_text[BASE_KEY_TEXT_LEN + 1], const uint8_t key[32])
 {
 	for (int i = 0; i < 10; i++)
-		base64_group(ret_text + 4 * i, (uint32_t)key[3 * i] << 16 |
-						       (uint32_t)key[3 * i + 1] << 8 | key[3 * i + 2]);
+		base64_group(ret_text + 4 * i,
+			(uint32_t)key[3 * i] << 16 | (uint32_t)key[3 * i + 1] << 8 |
+				key[3 * i + 2]);
 	base64_group(ret_text + 40, (uint32_t)key[30] << 16 | (uint32_t)key[31] << 8);
 	ret_text[43] = '=';
 	ret_text[44] = '\0';

@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The dataplane as the control plane sees it; the only header of this library that control
+ * includes, and it includes nothing of DPDK.
+ *
+ * Life: dp_new() brings up EAL, ports, the host interface, the handshake thread and the workers,
+ * or nothing, with one line that says why. From then on the caller polls dp_fd() and
+ * calls dp_service() when it is readable; every callback comes from inside dp_service(). dp_free()
+ * stops everything in reverse and leaves no interface, XDP program or socket behind.
+ *
+ * Thread: all calls from the thread that called dp_new() (the EAL main lcore). No call waits for
+ * a packet; dp_peer_remove() and dp_free() wait for a grace period of the workers, well below a
+ * millisecond unless a worker stalls.
+ */
+#ifndef DP_API_H
+#define DP_API_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base_addr.h"
+#include "base_err.h"
+#include "cr_secret.h"
+
+struct dp;
+
+enum dp_port_kind {
+	DP_PORT_AF_XDP, /* our XDP program takes UDP to the tunnel's port; the kernel keeps the rest */
+	DP_PORT_AF_PACKET, /* needs less of the kernel, copies every packet of the interface */
+	DP_PORT_RING, /* in memory, for tests and benchmarks: what is sent comes back to the test */
+	DP_PORT_NULL, /* receives empty packets at once, swallows what is sent */
+};
+/** "af_xdp", ...; NULL for a number that is none. */
+const char *dp_port_kind_name(enum dp_port_kind kind);
+
+#define DP_PORTS_MAX 4
+#define DP_WORKERS_MAX 64
+#define DP_HOST_ADDRS_MAX 8
+#define DP_DEVICE_NAME_LEN 16 /* with the NUL, as the kernel's IFNAMSIZ */
+
+struct dp_port_config {
+	enum dp_port_kind kind;
+	char device[DP_DEVICE_NAME_LEN]; /* kernel interface, or a label for ring and null ports */
+};
+
+enum dp_idle_mode {
+	DP_IDLE_POLL,     /* workers never sleep */
+	DP_IDLE_ADAPTIVE, /* a worker with nothing to do sleeps on its ports' sockets */
+};
+
+/** Default deny; a decrypted packet to this host needs a rule or must answer a flow of ours. */
+struct dp_filter_rule {
+	struct base_prefix src, dst;    /* family NONE: any */
+	uint16_t port_first, port_last; /* 0-65535: any */
+	uint8_t proto;                  /* IP protocol number; 0: TCP, UDP and ICMP */
+};
+
+struct dp_config {
+	struct dp_port_config ports[DP_PORTS_MAX];
+	unsigned n_ports;
+	uint16_t listen_port; /* UDP, host order; the tunnel's */
+
+	unsigned worker_cpus[DP_WORKERS_MAX]; /* one worker each, pinned */
+	unsigned n_workers;
+	unsigned control_cpu; /* the calling thread, the host and the handshake thread */
+	enum dp_idle_mode idle;
+	unsigned memory_mb; /* for packets and rings; 0: what the ports and workers need */
+	const char *crypto; /* NULL or "auto", "ipsec-mb", "libsodium" */
+
+	struct cr_key private_key; /* copied, and wiped in the copy when it ends */
+
+	char host_device[DP_DEVICE_NAME_LEN]; /* "sandd0"; "" for none (tests, benchmarks) */
+	struct base_prefix host_addrs[DP_HOST_ADDRS_MAX]; /* with host bits: 10.9.0.1/24 */
+	unsigned n_host_addrs;
+	uint16_t host_mtu; /* inner MTU in bytes */
+
+	const struct dp_filter_rule *rules; /* copied */
+	size_t n_rules;
+};
+
+enum dp_event_type {
+	DP_EVENT_HANDSHAKE,      /* a session with the peer was confirmed */
+	DP_EVENT_ENDPOINT_MOVED, /* authenticated packets come from elsewhere now */
+	DP_EVENT_PORT,           /* link of a port went up or down: text says which */
+	DP_EVENT_DEAD, /* a thread of the dataplane died: text says why; stop the process */
+};
+
+struct dp_event {
+	enum dp_event_type type;
+	struct cr_key public_key;      /* of the peer, where there is one */
+	struct base_endpoint endpoint; /* ENDPOINT_MOVED: the new one */
+	const char *text;              /* borrowed; NULL without one */
+};
+
+struct dp_callbacks {
+	/** Something happened; from inside dp_service(). */
+	void (*event)(void *ctx, const struct dp_event *event);
+};
+
+/**
+ * Start. Returns NULL with errno and a line in @ret_error. errno tells mains the exit code:
+ * EINVAL configuration (2), all else run time (1). Cautions that do not stop the start (no
+ * hugepages) go to @warn, one line each, which may be NULL.
+ */
+struct dp *dp_new(const struct dp_config *config, const struct dp_callbacks *callbacks, void *ctx,
+	void (*warn)(const char *line), struct base_error *ret_error);
+/** Stop and clean up; NULL is fine. */
+void dp_free(struct dp *dp);
+
+/** Readable (epoll) when dp_service() has something to do; owned by @dp. */
+int dp_fd(const struct dp *dp);
+/** Follow the kernel's routes and neighbours, deliver events. Bounded work per call. */
+void dp_service(struct dp *dp);
+
+struct dp_peer_config {
+	struct cr_key public_key;
+	struct cr_key preshared_key;           /* zero: none */
+	struct base_endpoint endpoint;         /* family NONE: unknown, the peer speaks first */
+	uint16_t keepalive_s;                  /* 0: off */
+	bool endpoint_is_fixed;                /* no roaming */
+	const struct base_prefix *allowed_ips; /* copied */
+	size_t n_allowed_ips;
+};
+
+/**
+ * Add a peer or change the one with this key, without touching others or its session.
+ * Returns 0, -EINVAL (our own key, a low-order key), -EEXIST (an allowed prefix is another
+ * peer's; the line names both), -ENOMEM; nothing has changed then.
+ */
+BASE_MUST_CHECK int dp_peer_set(
+	struct dp *dp, const struct dp_peer_config *config, struct base_error *ret_error);
+/** Returns 0 or -ENOENT. Keys are wiped after the grace period. */
+int dp_peer_remove(struct dp *dp, const struct cr_key *public_key);
+
+/** How packets reach a peer now. */
+enum dp_path { DP_PATH_NONE, DP_PATH_DIRECT4, DP_PATH_DIRECT6, DP_PATH_RELAY };
+/** "none", "direct4", "direct6", "relay". */
+const char *dp_path_name(enum dp_path path);
+
+struct dp_peer_status {
+	struct base_endpoint endpoint;
+	enum dp_path path;
+	uint64_t path_since_ns;     /* monotonic; 0: never had one */
+	uint64_t last_handshake_ns; /* monotonic; 0: never */
+	uint64_t handshakes;
+	uint64_t rx_bytes, tx_bytes; /* of authenticated messages, WireGuard headers included */
+	uint64_t rx_pkts, tx_pkts;
+	uint32_t rtt_us; /* of the last handshake that we began; 0: unknown */
+	unsigned lcore;  /* the owner */
+};
+/** Returns 0 or -ENOENT. */
+BASE_MUST_CHECK int dp_peer_status(
+	const struct dp *dp, const struct cr_key *public_key, struct dp_peer_status *ret_status);
+
+/** Where a worker's cycles go, in the order of a packet's walk. */
+#define DP_STAGES(X)                                                                               \
+	X(RX, "rx")                                                                                \
+	X(DECAP, "decap") X(OPEN, "open") X(DELIVER, "deliver") X(ENCAP, "encap") X(SEAL, "seal")  \
+		X(TX, "tx")
+enum dp_stage {
+#define DP_STAGE_ENUM(name, text) DP_STAGE_##name,
+	DP_STAGES(DP_STAGE_ENUM)
+#undef DP_STAGE_ENUM
+		DP_STAGE_COUNT,
+};
+const char *dp_stage_name(enum dp_stage stage);
+
+/** Room for drop reasons; how many there are is dp_drop_count(). */
+#define DP_DROPS_MAX 64
+unsigned dp_drop_count(void);
+/** "replay", "no_route", ...: the reason as counters, traces and sandctl show it. */
+const char *dp_drop_name(unsigned reason);
+
+struct dp_worker_stats {
+	unsigned lcore, cpu;
+	uint64_t rx_pkts, rx_bytes; /* frames from ports */
+	uint64_t tx_pkts, tx_bytes; /* frames to ports */
+	uint64_t sealed_pkts,
+		sealed_bytes; /* inner bytes; keepalives are counted as packets of 0 */
+	uint64_t opened_pkts, opened_bytes;
+	uint64_t handed_over_pkts;           /* came in here, owned elsewhere */
+	uint64_t host_rx_pkts, host_tx_pkts; /* from, to the host interface */
+	uint64_t sleeps;
+	uint64_t busy_cycles, idle_cycles; /* TSC */
+	uint64_t stage_pkts[DP_STAGE_COUNT], stage_cycles[DP_STAGE_COUNT];
+	uint64_t drop_pkts[DP_DROPS_MAX];
+};
+
+struct dp_stats {
+	uint64_t tsc_hz;
+	unsigned n_workers;
+	struct dp_worker_stats workers[DP_WORKERS_MAX];
+	uint64_t host_drop_pkts[DP_DROPS_MAX]; /* of the host, handshake and control threads */
+	uint64_t handshakes;                   /* sessions confirmed */
+	uint64_t handshake_queue_full_pkts;
+	uint64_t events_lost;
+	uint32_t n_peers;
+	uint64_t keypairs;     /* live */
+	uint64_t memory_bytes; /* reserved for packets and rings */
+	bool has_hugepages;
+	char crypto[16];
+};
+/** A snapshot; counters of different workers may be a burst apart. Large: allocate it. */
+void dp_stats_get(const struct dp *dp, struct dp_stats *ret_stats);
+
+#endif

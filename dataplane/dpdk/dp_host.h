@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The host interface: a TUN device with virtio_net_hdr that holds the gateway's mesh addresses,
+ * and the thread that moves packets between it and the workers. All system calls of the inner
+ * side are here, none on a worker.
+ *
+ * Kernel to tunnel: the thread reads packets into mbufs of @pool, finishes partial checksums
+ * (in_offload.h) and hands bursts to @from_host, which routes them to their owners' rings.
+ * Tunnel to kernel: workers put bursts on the ring that dp_host_ring() names (many producers) and
+ * call dp_host_wake(), which costs a system call only if the thread sleeps.
+ */
+#ifndef DP_HOST_H
+#define DP_HOST_H
+
+#include <stdint.h>
+
+#include "base_addr.h"
+#include "base_err.h"
+#include "dp_api.h"
+
+struct rte_mbuf;
+struct rte_mempool;
+struct rte_ring;
+struct dp_host;
+
+/** Packets that one call of from_host carries at most. */
+#define DP_HOST_BURST 64
+
+struct dp_host_config {
+	char device[DP_DEVICE_NAME_LEN];
+	struct base_prefix addrs[DP_HOST_ADDRS_MAX];
+	unsigned n_addrs;
+	uint16_t mtu_bytes;
+	unsigned cpu; /* the thread is pinned here */
+	struct rte_mempool
+		*pool;      /* for packets from the kernel; headroom for outer headers is kept */
+	uint32_t ring_size; /* packets towards the kernel that may wait; a power of two */
+	/** Inner packets from the kernel, data at its IP header; the callee owns them. On the host thread. */
+	void (*from_host)(void *ctx, struct rte_mbuf **pkts, unsigned n);
+	void *ctx;
+};
+
+/**
+ * Make the device (refuses one that exists and is not a TUN of a dead process), set addresses, MTU and link
+ * by netlink, start the thread. NULL with errno and a line that names device and remedy: no /dev/net/tun, no
+ * CAP_NET_ADMIN, name taken, address in use.
+ */
+struct dp_host *dp_host_new(const struct dp_host_config *config, struct base_error *ret_error);
+/** Stops the thread; the device disappears with its descriptor. */
+void dp_host_free(struct dp_host *host);
+
+/** Workers: bursts for the kernel; what does not fit is the caller's to drop and count. */
+struct rte_ring *dp_host_ring(const struct dp_host *host);
+/** Workers, after putting on the ring. */
+void dp_host_wake(struct dp_host *host);
+
+/** Control: a route to @prefix over the device (allowed IPs outside its own addresses' prefixes). 0 or -Exxx. */
+int dp_host_route_add(struct dp_host *host, const struct base_prefix *prefix);
+int dp_host_route_remove(struct dp_host *host, const struct base_prefix *prefix);
+
+/** Relaxed counters of the thread. */
+struct dp_host_stats {
+	uint64_t rx_pkts, rx_bytes; /* read from the kernel */
+	uint64_t tx_pkts, tx_bytes; /* written to the kernel */
+	uint64_t drop_no_mbuf_pkts, drop_too_large_pkts, drop_bad_header_pkts, drop_write_pkts;
+};
+void dp_host_stats(const struct dp_host *host, struct dp_host_stats *ret_stats);
+
+#endif

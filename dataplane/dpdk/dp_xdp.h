@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The XDP program that takes only UDP to the tunnel's port (IPv4 without fragments or with any header length,
+ * IPv6 without extension headers) into AF_XDP sockets and returns XDP_PASS for everything else, so the kernel
+ * keeps ARP, SSH and the rest. The BPF object is embedded in the program; the port is a constant that is
+ * patched before it is loaded by the af_xdp driver from a memfd. Control thread only.
+ */
+#ifndef DP_XDP_H
+#define DP_XDP_H
+
+#include <stdint.h>
+
+#include "base_err.h"
+
+/** The program's name in the kernel, by which a left-over of ours is known. */
+#define DP_XDP_PROG_NAME "sandd_xdp"
+#define DP_XDP_PATH_LEN 32
+
+/**
+ * Make the object for @udp_port in a memfd.
+ * @ret_path: "/proc/self/fd/N", for the driver's xdp_prog= argument; @ret_fd: close it after the port started.
+ * Returns 0 or a negative errno with a line.
+ */
+BASE_MUST_CHECK int dp_xdp_object_open(uint16_t udp_port, char ret_path[DP_XDP_PATH_LEN],
+	int *ret_fd, struct base_error *ret_error);
+
+/**
+ * Before a port starts: detach a program of ours that a killed process left on @device. A
+ * foreign one is -EBUSY, and the line names it (name, id) and the command that removes it; a missing
+ * device -ENODEV, no permission -EPERM naming the capability.
+ */
+BASE_MUST_CHECK int dp_xdp_clear(const char *device, struct base_error *ret_error);
+
+/** After a port stopped: nothing of ours stays attached. Safe to call when nothing is. */
+void dp_xdp_detach(const char *device);
+
+#endif

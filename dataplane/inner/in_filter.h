@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The packet filter on decrypted packets, before delivery: default deny; what rules accept; and
+ * replies of flows that this side opened, remembered in a bounded table
+ * (protocols/headscale-control.md, section 6).
+ *
+ * struct in_filter is an immutable value, built by control and shared by all workers under a grace
+ * period. struct in_flows is mutable and belongs to one worker: the owner of a peer sees both
+ * directions of its flows. No I/O; time is an argument.
+ */
+#ifndef IN_FILTER_H
+#define IN_FILTER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base_addr.h"
+#include "base_err.h"
+#include "in_parse.h"
+
+/** Accept packets of @proto from @src to @dst with a destination port in [port_first, port_last]. */
+struct in_rule {
+	struct base_prefix src;         /* family NONE: any */
+	struct base_prefix dst;         /* family NONE: any */
+	uint16_t port_first, port_last; /* 0-65535: any; ignored without ports */
+	uint8_t proto; /* 0: TCP, UDP and ICMP (what section 6 means by none given) */
+};
+
+struct in_filter;
+
+/** Compile rules (copied). NULL with errno (ENOMEM; EINVAL: a rule whose families disagree). */
+struct in_filter *in_filter_new(const struct in_rule *rules, size_t n);
+void in_filter_free(struct in_filter *filter);
+
+struct in_flows;
+
+/** A table for @max flows, oldest out; memory is taken at once. NULL with errno. */
+struct in_flows *in_flows_new(uint32_t max);
+void in_flows_free(struct in_flows *flows);
+
+/** Why a packet was refused: one list for enum and text. */
+#define IN_VERDICTS(X)                                                                             \
+	X(ACCEPT, "accept")                                                                        \
+	X(NO_RULE, "filter_no_rule")                                                               \
+	X(NO_HEADER, "filter_no_header") /* a transport header that cannot be seen */
+
+enum in_verdict {
+#define IN_VERDICT_ENUM(name, text) IN_VERDICT_##name,
+	IN_VERDICTS(IN_VERDICT_ENUM)
+#undef IN_VERDICT_ENUM
+		IN_VERDICT_COUNT,
+};
+
+/** A decrypted packet towards this host: may it pass? Owner's thread. */
+enum in_verdict in_filter_inbound(const struct in_filter *filter, struct in_flows *flows,
+	const struct in_packet *packet, uint64_t now_ns);
+
+/** A packet of this host on its way out: remember what its replies will look like. Owner's thread. */
+void in_filter_outbound(struct in_flows *flows, const struct in_packet *packet, uint64_t now_ns);
+
+/** Live flows, flows pushed out by newer ones. */
+void in_flows_usage(const struct in_flows *flows, uint32_t *ret_live, uint64_t *ret_evicted);
+
+#endif

@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What an inner packet says of itself: IPv4 (RFC 791), IPv6 (RFC 8200), TCP, UDP, ICMP. Every
+ * length is checked before the bytes behind it are read, and computed in 32 bits: an IPv6
+ * payload length of 65,496 and above wraps in 16 (wireguard-practice.md). No state, any thread.
+ */
+#ifndef IN_PARSE_H
+#define IN_PARSE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base_addr.h"
+#include "base_bytes.h"
+
+/* Protocol numbers (IANA). */
+enum in_proto {
+	IN_PROTO_ICMP4 = 1,
+	IN_PROTO_TCP = 6,
+	IN_PROTO_UDP = 17,
+	IN_PROTO_ICMP6 = 58,
+	IN_PROTO_SCTP = 132,
+};
+
+#define IN_TCP_FIN 0x01
+#define IN_TCP_SYN 0x02
+#define IN_TCP_RST 0x04
+#define IN_TCP_ACK 0x10
+
+/** Why a packet was refused: one list for enum and text. */
+#define IN_ERRORS(X)                                                                               \
+	X(OK, "ok")                                                                                \
+	X(SHORT, "short")     /* ends inside its IP header */                                      \
+	X(VERSION, "version") /* neither 4 nor 6 */                                                \
+	X(LENGTH, "length")   /* claims more bytes than came, or fewer than its header */          \
+	X(HEADER, "header")   /* header length or extension chain that cannot be */
+
+enum in_error {
+#define IN_ERROR_ENUM(name, text) IN_ERROR_##name,
+	IN_ERRORS(IN_ERROR_ENUM)
+#undef IN_ERROR_ENUM
+		IN_ERROR_COUNT,
+};
+
+const char *in_error_name(enum in_error error);
+
+/** Pointers are borrowed from the packet. */
+struct in_packet {
+	const uint8_t *src; /* 4 or 16 bytes, network order */
+	const uint8_t *dst;
+	uint32_t total_len; /* bytes of the IP packet; what follows is padding */
+	uint16_t l4_off;    /* offset of the transport header */
+	uint16_t src_port;  /* host order; 0 where there is none */
+	uint16_t dst_port;
+	uint8_t version; /* enum base_family */
+	uint8_t proto;   /* transport protocol, past IPv6 extension headers */
+	uint8_t tcp_flags;
+	uint8_t icmp_type;
+	bool is_later_fragment; /* has no transport header */
+	bool is_first_fragment; /* has one, and more follow */
+	bool has_l4;            /* ports, flags or type above were read */
+};
+
+/** Read @len bytes. Fills @ret_packet on IN_ERROR_OK only. A truncated transport header is no error: has_l4
+ * is false then, and the filter refuses what it cannot see. */
+enum in_error in_parse(struct in_packet *ret_packet, const uint8_t *data, uint32_t len);
+
+/**
+ * The part that the packet path needs before anything else: version, total length against @len,
+ * header length. Inline and cheap; @ret_total_len on IN_ERROR_OK only.
+ */
+static inline enum in_error in_check_length(
+	const uint8_t *data, uint32_t len, uint8_t *ret_version, uint32_t *ret_total_len)
+{
+	uint32_t total;
+
+	if (len < 20)
+		return IN_ERROR_SHORT;
+	if (data[0] >> 4 == 4) {
+		uint32_t header = (data[0] & 15u) * 4u;
+
+		total = base_load_be16(data + 2);
+		if (header < 20)
+			return IN_ERROR_HEADER;
+		if (total < header || total > len)
+			return IN_ERROR_LENGTH;
+		*ret_version = 4;
+	} else if (data[0] >> 4 == 6) {
+		if (len < 40)
+			return IN_ERROR_SHORT;
+		total = 40u + base_load_be16(data + 4);
+		if (total > len)
+			return IN_ERROR_LENGTH;
+		*ret_version = 6;
+	} else {
+		return IN_ERROR_VERSION;
+	}
+	*ret_total_len = total;
+	return IN_ERROR_OK;
+}
+
+#endif
