@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * HTTP+JSON for operators on a Unix socket: parses requests, bounds bodies, calls the handler of
+ * the route, writes the reply, now or later. Handlers come from control. On the libwebsockets
+ * context and loop of ws_server.h. Thread: the loop's.
+ */
+#ifndef WS_HTTP_H
+#define WS_HTTP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <jansson.h>
+
+#include "base_err.h"
+#include "ws_server.h"
+
+#define WS_HTTP_BODY_BYTES_MAX (4u << 20)
+
+/** A request, valid until it is replied to or its client is gone. */
+struct ws_http_req;
+
+struct ws_http_route {
+	const char *method; /* "GET", "POST", "DELETE", "PUT" */
+	const char *path; /* "/v1/daemons/{id}/exec": one {name} matches one segment, URL-decoded */
+	/**
+	 * Answer with ws_http_reply(), here or later from the loop. A malformed body was refused (400)
+	 * before this; wrong method gives 405, unknown path 404, both as JSON errors.
+	 */
+	void (*handle)(void *ctx, struct ws_http_req *req);
+};
+
+struct ws_http;
+
+/**
+ * Listen on a Unix socket (an old socket file that nobody serves is removed; one in use is EADDRINUSE), mode 0660.
+ * @routes: borrowed for the life. NULL with errno and a line.
+ */
+struct ws_http *ws_http_new(struct ws_service *service, const char *socket_path,
+	const struct ws_http_route *routes, size_t n_routes, void *ctx,
+	struct base_error *ret_error);
+/** Stop; removes the socket file. */
+void ws_http_free(struct ws_http *http);
+
+/** The segment that {name} matched ("" if there is none), the query's value (NULL), the body (NULL). Borrowed. */
+const char *ws_http_param(const struct ws_http_req *req, const char *name);
+const char *ws_http_query(const struct ws_http_req *req, const char *name);
+json_t *ws_http_body(const struct ws_http_req *req);
+/** "pid 4711 (uid 0)": the client as SO_PEERCRED tells, for the audit log; borrowed. */
+const char *ws_http_client(const struct ws_http_req *req);
+
+/** Told once if the client goes away before the reply: drop what was begun for it. @req is invalid after. */
+void ws_http_on_gone(struct ws_http_req *req, void (*gone)(void *user), void *user);
+
+/** Reply once; takes over the reference to @body (NULL: empty object). */
+void ws_http_reply(struct ws_http_req *req, int status, json_t *body);
+/** {"error": {"code": "unknown_daemon", "message": "..."}} with @status. */
+BASE_PRINTF(4, 5)
+void ws_http_reply_error(
+	struct ws_http_req *req, int status, const char *code, const char *fmt, ...);
+
+#endif
