@@ -29,13 +29,26 @@ struct in_rule {
 
 struct in_filter;
 
-/** Compile rules (copied). NULL with errno (ENOMEM; EINVAL: a rule whose families disagree). */
-struct in_filter *in_filter_new(const struct in_rule *rules, size_t n);
+/**
+ * Compile rules (copied).
+ * @locals: where packets may go at all: this host's mesh addresses and the prefixes it offers.
+ * Without this check a rule for "any" would let a peer use the host's own forwarding.
+ * Returns NULL with errno (ENOMEM; EINVAL: a rule whose families disagree, an empty port range).
+ */
+struct in_filter *in_filter_new(const struct in_rule *rules, size_t n_rules,
+	const struct base_prefix *locals, size_t n_locals);
 void in_filter_free(struct in_filter *filter);
 
 struct in_flows;
 
-/** A table for @max flows, oldest out; memory is taken at once. NULL with errno. */
+/** A flow without packets either way is forgotten after this (RFC 4787, REQ-5). */
+#define IN_FLOW_IDLE_S 300
+
+/**
+ * A table for at least @max flows; memory is taken at once (about 50 bytes a flow). A new flow that finds no
+ * room takes the place of the one that has been quiet for longest among those it shares a place with. Places follow
+ * from a secret drawn here, so that nobody outside can aim at one. NULL with errno.
+ */
 struct in_flows *in_flows_new(uint32_t max);
 void in_flows_free(struct in_flows *flows);
 
@@ -43,7 +56,8 @@ void in_flows_free(struct in_flows *flows);
 #define IN_VERDICTS(X)                                                                             \
 	X(ACCEPT, "accept")                                                                        \
 	X(NO_RULE, "filter_no_rule")                                                               \
-	X(NO_HEADER, "filter_no_header") /* a transport header that cannot be seen */
+	X(NO_HEADER, "filter_no_header")     /* a transport header that cannot be seen */          \
+	X(DESTINATION, "filter_destination") /* not for this host; multicast; link-local */
 
 enum in_verdict {
 #define IN_VERDICT_ENUM(name, text) IN_VERDICT_##name,
@@ -56,10 +70,15 @@ enum in_verdict {
 enum in_verdict in_filter_inbound(const struct in_filter *filter, struct in_flows *flows,
 	const struct in_packet *packet, uint64_t now_ns);
 
-/** A packet of this host on its way out: remember what its replies will look like. Owner's thread. */
+/**
+ * A packet of this host on its way out: remember what its replies will look like. Only UDP and
+ * SCTP need it; the rest returns at once. Owner's thread.
+ */
 void in_filter_outbound(struct in_flows *flows, const struct in_packet *packet, uint64_t now_ns);
 
-/** Live flows, flows pushed out by newer ones. */
+const char *in_verdict_name(enum in_verdict verdict);
+
+/** Flows remembered (aged ones stay until their room is needed), flows pushed out. Any thread, relaxed. */
 void in_flows_usage(const struct in_flows *flows, uint32_t *ret_live, uint64_t *ret_evicted);
 
 #endif

@@ -10,14 +10,18 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/** Sum of 16-bit words in network order, not folded away, added to @sum; odd lengths are padded with zero. */
+/**
+ * Add 16-bit words to @sum, not folded yet. An odd length is padded with zero, so only the last
+ * piece of what is summed may have one. Up to 4 GiB in all.
+ */
 uint64_t in_csum_add(uint64_t sum, const void *data, uint32_t len);
-/** Fold to 16 bits, complement, network order. */
+/** Fold to 16 bits and complement; in network order, to be copied into the packet as it is. */
 uint16_t in_csum_finish(uint64_t sum);
 
 /**
- * Finish a checksum that the sender left partial: sums [@start, @len) and stores at start+offset. A
- * UDP result of zero is stored as 0xffff. False, and nothing written, if the offsets do not lie in the packet.
+ * Finish a checksum that the sender left partial: sums [@start, @len) and stores at start+offset.
+ * Zero is stored as 0xffff, which means the same to TCP and is what UDP asks for (RFC 768).
+ * False, and nothing written, if the offsets do not lie in the packet.
  */
 bool in_csum_complete(uint8_t *packet, uint32_t len, uint32_t start, uint32_t offset);
 

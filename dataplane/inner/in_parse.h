@@ -19,6 +19,7 @@ enum in_proto {
 	IN_PROTO_TCP = 6,
 	IN_PROTO_UDP = 17,
 	IN_PROTO_ICMP6 = 58,
+	IN_PROTO_TSMP = 99, /* the mesh's own messages; never for the host */
 	IN_PROTO_SCTP = 132,
 };
 
@@ -56,13 +57,20 @@ struct in_packet {
 	uint8_t proto;   /* transport protocol, past IPv6 extension headers */
 	uint8_t tcp_flags;
 	uint8_t icmp_type;
+	uint16_t fragment_off;  /* bytes; of a later fragment */
 	bool is_later_fragment; /* has no transport header */
 	bool is_first_fragment; /* has one, and more follow */
 	bool has_l4;            /* ports, flags or type above were read */
 };
 
-/** Read @len bytes. Fills @ret_packet on IN_ERROR_OK only. A truncated transport header is no error: has_l4
- * is false then, and the filter refuses what it cannot see. */
+/** IPv6 extension headers that are followed before a packet is refused (IN_ERROR_HEADER). */
+#define IN_EXTENSIONS_MAX 8
+
+/**
+ * Read @len bytes. Fills @ret_packet on IN_ERROR_OK only. A truncated transport header is no
+ * error: has_l4 is false then, and the filter refuses what it cannot see. A routing header that
+ * names further stops is one: packets end here.
+ */
 enum in_error in_parse(struct in_packet *ret_packet, const uint8_t *data, uint32_t len);
 
 /**
