@@ -39,16 +39,16 @@
  */
 #define WG_VERDICTS(X)                                                                             \
 	X(OK, "ok")                                                                                \
-	X(MALFORMED, "handshake_malformed")       /* length or reserved bytes */                   \
-	X(MAC1, "handshake_bad_mac1")             /* not for us, or noise */                       \
-	X(COOKIE_SENT, "handshake_cookie_sent")   /* under load, no valid mac2: answered so */     \
-	X(RATE_LIMIT, "handshake_rate_limit")     /* under load, this source is too fast */        \
+	X(MALFORMED, "handshake_malformed") /* length or reserved bytes */                         \
+	X(MAC1, "handshake_bad_mac1") /* not for us, or noise */                                   \
+	X(COOKIE_SENT, "handshake_cookie_sent") /* under load, no valid mac2: answered so */       \
+	X(RATE_LIMIT, "handshake_rate_limit") /* under load, this source is too fast */            \
 	X(UNKNOWN_PEER, "handshake_unknown_peer") /* static key of nobody we know */               \
-	X(FORGED, "handshake_forged")             /* a tag did not verify, or a zero secret */     \
-	X(REPLAY, "handshake_replay")             /* timestamp not newer */                        \
-	X(FLOOD, "handshake_too_soon")            /* within WG_INITIATION_GAP_NS of the last */    \
+	X(FORGED, "handshake_forged") /* a tag did not verify, or a zero secret */                 \
+	X(REPLAY, "handshake_replay") /* timestamp not newer */                                    \
+	X(FLOOD, "handshake_too_soon") /* within WG_INITIATION_GAP_NS of the last */               \
 	X(UNKNOWN_INDEX, "handshake_unknown_index") /* answers nothing that we asked */            \
-	X(COOKIE_BAD, "handshake_bad_cookie")     /* cookie reply that does not decrypt */         \
+	X(COOKIE_BAD, "handshake_bad_cookie") /* cookie reply that does not decrypt */             \
 	X(NO_MEMORY, "handshake_no_memory")                                                        \
 	/* whole-packet door only: */                                                              \
 	X(DATA_MALFORMED, "data_malformed")                                                        \
@@ -56,17 +56,17 @@
 	X(DATA_STALE, "data_stale_keypair")                                                        \
 	X(DATA_FORGED, "data_forged")                                                              \
 	X(DATA_REPLAY, "data_replay")                                                              \
-	X(DATA_INNER, "data_bad_inner")           /* not IPv4/IPv6, or a lying length */           \
-	X(DATA_SOURCE, "data_wrong_source")       /* source is not among the allowed IPs */        \
-	X(OUT_NO_PEER, "out_no_peer")             /* no allowed IP holds the destination */        \
-	X(OUT_STAGED, "out_staged")               /* waits for a handshake */                      \
+	X(DATA_INNER, "data_bad_inner") /* not IPv4/IPv6, or a lying length */                     \
+	X(DATA_SOURCE, "data_wrong_source") /* source is not among the allowed IPs */              \
+	X(OUT_NO_PEER, "out_no_peer") /* no allowed IP holds the destination */                    \
+	X(OUT_STAGED, "out_staged") /* waits for a handshake */                                    \
 	X(OUT_MALFORMED, "out_malformed")
 
 enum wg_verdict {
 #define WG_VERDICT_ENUM(name, text) WG_VERDICT_##name,
 	WG_VERDICTS(WG_VERDICT_ENUM)
 #undef WG_VERDICT_ENUM
-	WG_VERDICT_COUNT,
+		WG_VERDICT_COUNT,
 };
 
 /** "handshake_bad_mac1". */
@@ -117,19 +117,20 @@ struct wg_device *wg_device_new(
 void wg_device_free(struct wg_device *device);
 
 /** Change the identity: all sessions end, handshakes begin anew (as `wg set private-key`). */
-BASE_MUST_CHECK int wg_device_set_private_key(struct wg_device *device, const struct cr_key *private_key);
+BASE_MUST_CHECK int wg_device_set_private_key(
+	struct wg_device *device, const struct cr_key *private_key);
 void wg_device_public_key(const struct wg_device *device, struct cr_key *ret_public);
 
 struct wg_peer_config {
 	struct cr_key public_key;
-	struct cr_key preshared_key;      /* zero: none */
-	struct base_endpoint endpoint;    /* family NONE: the peer has to speak first */
-	uint16_t keepalive_s;             /* persistent keepalive; 0: off */
-	bool endpoint_is_fixed;           /* no roaming: authenticated packets from elsewhere are
+	struct cr_key preshared_key; /* zero: none */
+	struct base_endpoint endpoint; /* family NONE: the peer has to speak first */
+	uint16_t keepalive_s; /* persistent keepalive; 0: off */
+	bool endpoint_is_fixed; /* no roaming: authenticated packets from elsewhere are
 					   * accepted, but the endpoint stays */
-	unsigned owner;                   /* low bits of its receiver indices: the worker, or 0 */
-	void *user;                       /* host's link; wg_peer_user() */
-	struct wg_activity *activity;     /* shared with the data owner; NULL: the device's own */
+	unsigned owner; /* low bits of its receiver indices: the worker, or 0 */
+	void *user; /* host's link; wg_peer_user() */
+	struct wg_activity *activity; /* shared with the data owner; NULL: the device's own */
 	const struct base_prefix *allowed_ips; /* whole packets only; copied */
 	size_t n_allowed_ips;
 };
@@ -154,11 +155,11 @@ struct wg_activity *wg_peer_activity(struct wg_peer *peer);
 
 /** Counts a person asks for; copied. */
 struct wg_peer_status {
-	struct base_endpoint endpoint;  /* whole packets: where data goes */
-	uint64_t last_handshake_ns;     /* monotonic, when the last session was confirmed; 0 never */
-	uint64_t handshakes;            /* sessions confirmed */
-	uint64_t handshake_attempts;    /* initiations sent */
-	uint64_t rx_bytes, tx_bytes;    /* whole packets only: messages, with headers */
+	struct base_endpoint endpoint; /* whole packets: where data goes */
+	uint64_t last_handshake_ns; /* monotonic, when the last session was confirmed; 0 never */
+	uint64_t handshakes; /* sessions confirmed */
+	uint64_t handshake_attempts; /* initiations sent */
+	uint64_t rx_bytes, tx_bytes; /* whole packets only: messages, with headers */
 	unsigned staged_pkts;
 	bool has_session;
 };
@@ -192,7 +193,8 @@ void wg_keypair_put(struct wg_device *device, struct wg_keypair *keypair);
 enum wg_verdict wg_input(struct wg_device *device, const struct base_endpoint *from,
 	const void *message, size_t len, uint64_t now_ns);
 /** Whole packets: seal and send an inner packet, or stage it and begin a handshake. */
-enum wg_verdict wg_output(struct wg_device *device, const void *packet, size_t len, uint64_t now_ns);
+enum wg_verdict wg_output(
+	struct wg_device *device, const void *packet, size_t len, uint64_t now_ns);
 
 /** Run what is due: retries, keepalives, expiry. */
 void wg_tick(struct wg_device *device, uint64_t now_ns);

@@ -4,9 +4,11 @@
  * handshakes and keypairs of a device. The low bits name the worker that owns the peer, so that
  * any worker knows from the header alone where a data message belongs.
  *
- * A table from index to pointer: open addressing, grows at set-up of sessions and shrinks never
- * below its first size. Used by the thread that runs the device for handshakes; each worker has
- * one of its own for its keypairs. Thread: one at a time.
+ * A table from index to pointer: open addressing with linear probing, at most half full. The
+ * bits above the owner's are random already and serve as the hash. Deletion shifts followers
+ * back, so there are no tombstones and a miss ends at the first empty slot. It grows at set-up
+ * of sessions and shrinks never below its first size. Used by the thread that runs the device
+ * for handshakes; each worker has one of its own for its keypairs. Thread: one at a time.
  */
 #ifndef WG_INDEX_H
 #define WG_INDEX_H
@@ -25,24 +27,56 @@ static inline unsigned wg_index_owner(uint32_t index)
 	return index & (WG_INDEX_OWNERS_MAX - 1);
 }
 
-struct wg_index_table;
+/** Four to a cache line, and the array starts on one. */
+struct wg_index_slot {
+	void *value; /* NULL: empty */
+	uint32_t index;
+};
+
+/** Visible for the inline lookup alone; only wg_index.c writes it. */
+struct wg_index_table {
+	struct wg_index_slot *slots;
+	uint32_t mask; /* slots - 1, a power of two less one */
+	uint32_t count;
+	uint32_t first_mask;
+};
 
 /** NULL with errno. @expected: entries to make room for at once. */
 struct wg_index_table *wg_index_table_new(uint32_t expected);
 void wg_index_table_free(struct wg_index_table *table);
 
-/** A fresh random index with @owner in its low bits, mapped to @value. 0 or -ENOMEM, -ENOSPC. */
+/**
+ * A fresh random index with @owner in its low bits, mapped to @value (not NULL).
+ * Returns 0, -EINVAL (owner out of range), -ENOMEM, -ENOSPC.
+ */
 BASE_MUST_CHECK int wg_index_take(
 	struct wg_index_table *table, unsigned owner, void *value, uint32_t *ret_index);
-/** Map a given index (a worker installs what the device took). 0, -EEXIST, -ENOMEM. */
+/** Map a given index (a worker installs what the device took). 0, -EEXIST, -ENOMEM, -ENOSPC. */
 BASE_MUST_CHECK int wg_index_put(struct wg_index_table *table, uint32_t index, void *value);
 /** Change what an index maps to: a handshake's index becomes its keypair's. False if absent. */
 bool wg_index_replace(struct wg_index_table *table, uint32_t index, void *value);
-/** NULL if absent. */
-void *wg_index_lookup(const struct wg_index_table *table, uint32_t index);
-/** Bring the slot of an index into the cache; a burst calls it for all before looking any up. */
-void wg_index_prefetch(const struct wg_index_table *table, uint32_t index);
+/** Nothing happens if it is absent. */
 void wg_index_release(struct wg_index_table *table, uint32_t index);
-uint32_t wg_index_count(const struct wg_index_table *table);
+
+static inline uint32_t wg_index_count(const struct wg_index_table *table)
+{
+	return table->count;
+}
+
+/** Bring the slot of an index into the cache; a burst calls it for all before looking any up. */
+static inline void wg_index_prefetch(const struct wg_index_table *table, uint32_t index)
+{
+	__builtin_prefetch(&table->slots[(index >> WG_INDEX_OWNER_BITS) & table->mask]);
+}
+
+/** NULL if absent. Ends, because at least half of the slots are empty. */
+static inline void *wg_index_lookup(const struct wg_index_table *table, uint32_t index)
+{
+	uint32_t at = (index >> WG_INDEX_OWNER_BITS) & table->mask;
+
+	while (table->slots[at].value && table->slots[at].index != index)
+		at = (at + 1) & table->mask;
+	return table->slots[at].value;
+}
 
 #endif

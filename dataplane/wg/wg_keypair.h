@@ -28,14 +28,14 @@ struct wg_peer;
 struct wg_keypair {
 	/* What sealing reads, in two cache lines. */
 	struct cr_key send_key;
-	uint64_t send_counter;       /* of the next message; only the data owner writes it */
-	uint64_t birth_ns;           /* when the handshake ended */
-	uint32_t remote_index_le32;  /* goes into the header of what we send */
-	uint32_t local_index;        /* host order; what the peer puts into its headers */
-	struct wg_peer *peer;        /* borrowed; valid while the keypair lives */
-	void *owner_data;            /* the data owner's own link, NULL at birth */
-	bool is_initiator;           /* we began this handshake */
-	bool is_confirmed;           /* the peer is known to hold it: written by the data owner */
+	uint64_t send_counter; /* of the next message; only the data owner writes it */
+	uint64_t birth_ns; /* when the handshake ended */
+	uint32_t remote_index_le32; /* goes into the header of what we send */
+	uint32_t local_index; /* host order; what the peer puts into its headers */
+	struct wg_peer *peer; /* borrowed; valid while the keypair lives */
+	void *owner_data; /* the data owner's own link, NULL at birth */
+	bool is_initiator; /* we began this handshake */
+	bool is_confirmed; /* the peer is known to hold it: written by the data owner */
 	/* What opening reads. */
 	struct cr_key recv_key __attribute__((aligned(64)));
 	struct wg_replay replay;
@@ -44,9 +44,9 @@ static_assert(offsetof(struct wg_keypair, recv_key) <= 128, "sealing stays in tw
 
 /** The three of a peer. NULL where there is none. Zeroed: none. */
 struct wg_keypairs {
-	struct wg_keypair *current;  /* seals; opens */
+	struct wg_keypair *current; /* seals; opens */
 	struct wg_keypair *previous; /* opens only */
-	struct wg_keypair *next;     /* responder's, not confirmed yet; opens only */
+	struct wg_keypair *next; /* responder's, not confirmed yet; opens only */
 };
 
 /** At most so many keypairs die in one change. */
@@ -75,17 +75,26 @@ unsigned wg_keypairs_confirm(struct wg_keypairs *keypairs, struct wg_keypair *ke
 unsigned wg_keypairs_clear(
 	struct wg_keypairs *keypairs, struct wg_keypair *ret_dead[WG_KEYPAIRS_DEAD_MAX]);
 
+/**
+ * Nanoseconds since the handshake ended. A worker reads its clock once per round, so a keypair
+ * that came in this round may have been born "after" now: that is age 0, not 2^64.
+ */
+static inline uint64_t wg_keypair_age_ns(const struct wg_keypair *keypair, uint64_t now_ns)
+{
+	return now_ns > keypair->birth_ns ? now_ns - keypair->birth_ns : 0;
+}
+
 /** May seal: younger than WG_REJECT_AFTER_NS, below WG_REJECT_AFTER_MSGS (paper 6.1). */
 static inline bool wg_keypair_may_send(const struct wg_keypair *keypair, uint64_t now_ns)
 {
-	return now_ns - keypair->birth_ns < WG_REJECT_AFTER_NS &&
-	       keypair->send_counter < WG_REJECT_AFTER_MSGS;
+	return wg_keypair_age_ns(keypair, now_ns) < WG_REJECT_AFTER_NS &&
+		keypair->send_counter < WG_REJECT_AFTER_MSGS;
 }
 
 /** May open: younger than WG_REJECT_AFTER_NS. The counter's limit is the replay window's. */
 static inline bool wg_keypair_may_receive(const struct wg_keypair *keypair, uint64_t now_ns)
 {
-	return now_ns - keypair->birth_ns < WG_REJECT_AFTER_NS;
+	return wg_keypair_age_ns(keypair, now_ns) < WG_REJECT_AFTER_NS;
 }
 
 /**
@@ -95,7 +104,7 @@ static inline bool wg_keypair_may_receive(const struct wg_keypair *keypair, uint
 static inline bool wg_keypair_wants_rekey_on_send(const struct wg_keypair *keypair, uint64_t now_ns)
 {
 	return keypair->send_counter > WG_REKEY_AFTER_MSGS ||
-	       (keypair->is_initiator && now_ns - keypair->birth_ns >= WG_REKEY_AFTER_NS);
+		(keypair->is_initiator && wg_keypair_age_ns(keypair, now_ns) >= WG_REKEY_AFTER_NS);
 }
 
 /**
@@ -106,8 +115,8 @@ static inline bool wg_keypair_wants_rekey_on_receive(
 	const struct wg_keypair *keypair, uint64_t now_ns)
 {
 	return keypair->is_initiator &&
-	       now_ns - keypair->birth_ns >=
-		       WG_REJECT_AFTER_NS - WG_KEEPALIVE_TIMEOUT_NS - WG_REKEY_TIMEOUT_NS;
+		wg_keypair_age_ns(keypair, now_ns) >=
+		WG_REJECT_AFTER_NS - WG_KEEPALIVE_TIMEOUT_NS - WG_REKEY_TIMEOUT_NS;
 }
 
 struct wg_slab;
@@ -118,7 +127,7 @@ struct wg_slab *wg_slab_new(void);
 void wg_slab_free(struct wg_slab *slab);
 /** A zeroed keypair, or NULL with errno ENOMEM. */
 struct wg_keypair *wg_slab_take(struct wg_slab *slab);
-/** Wipe and give back; chunks that are wholly free return to the system, but one. */
+/** Wipe and give back; chunks that are wholly free return to the system, but for one. */
 void wg_slab_give(struct wg_slab *slab, struct wg_keypair *keypair);
 /** Keypairs out, and bytes held. */
 void wg_slab_usage(const struct wg_slab *slab, size_t *ret_keypairs, size_t *ret_bytes);

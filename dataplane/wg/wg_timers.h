@@ -26,8 +26,8 @@
  * Zero: never.
  */
 struct wg_activity {
-	_Atomic uint64_t tx_ns;                 /* last authenticated message sent, keepalives too */
-	_Atomic uint64_t rx_ns;                 /* last authenticated message received */
+	_Atomic uint64_t tx_ns; /* last authenticated message sent, keepalives too */
+	_Atomic uint64_t rx_ns; /* last authenticated message received */
 	_Atomic uint64_t data_tx_unanswered_ns; /* first data sent since rx_ns; 0 none */
 	_Atomic uint64_t data_rx_unanswered_ns; /* first data received since tx_ns; 0 none */
 };
