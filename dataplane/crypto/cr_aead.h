@@ -34,7 +34,8 @@ BASE_MUST_CHECK bool cr_aead_open(uint8_t *out, const struct cr_key *key, uint64
 void cr_xaead_seal(uint8_t *out, const struct cr_key *key, const uint8_t nonce[CR_XNONCE_BYTES],
 	const void *in, size_t len, const void *ad, size_t ad_len);
 BASE_MUST_CHECK bool cr_xaead_open(uint8_t *out, const struct cr_key *key,
-	const uint8_t nonce[CR_XNONCE_BYTES], const void *in, size_t len, const void *ad, size_t ad_len);
+	const uint8_t nonce[CR_XNONCE_BYTES], const void *in, size_t len, const void *ad,
+	size_t ad_len);
 
 /** The most jobs of one burst. */
 #define CR_AEAD_BURST_MAX 64

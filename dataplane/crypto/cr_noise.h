@@ -25,8 +25,8 @@ void cr_x25519_public(struct cr_key *ret_public, const struct cr_key *private_ke
  * The shared secret. Returns false for a result of all zeros, which a low-order point gives:
  * an error in both roles (wireguard-practice.md).
  */
-BASE_MUST_CHECK bool cr_x25519(
-	struct cr_key *ret_shared, const struct cr_key *private_key, const struct cr_key *public_key);
+BASE_MUST_CHECK bool cr_x25519(struct cr_key *ret_shared, const struct cr_key *private_key,
+	const struct cr_key *public_key);
 
 /** Random bytes of the kernel, for indices, nonces, cookie secrets, jitter. Cannot fail. */
 void cr_random(void *buf, size_t len);
