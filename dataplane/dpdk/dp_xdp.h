@@ -26,8 +26,8 @@ BASE_MUST_CHECK int dp_xdp_object_open(uint16_t udp_port, char ret_path[DP_XDP_P
 
 /**
  * Before a port starts: detach a program of ours that a killed process left on @device. A
- * foreign one is -EBUSY, and the line names it (name, id) and the command that removes it; a missing
- * device -ENODEV, no permission -EPERM naming the capability.
+ * foreign one is -EBUSY, and the line names it (name, id) and the command that removes it; so is ours while
+ * a living process holds it, which is named; a missing device -ENODEV, no permission -EPERM naming the capability.
  */
 BASE_MUST_CHECK int dp_xdp_clear(const char *device, struct base_error *ret_error);
 

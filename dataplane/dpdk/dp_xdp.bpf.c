@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The XDP program: UDP to the tunnel's port goes to the queue's AF_XDP socket, all else to the
+ * kernel. Runs in the kernel, in the interface's receive path. Compiled by clang for the bpf
+ * target, embedded in the program, loaded by the af_xdp driver; see dp_xdp.h.
+ */
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <linux/in.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
+#include <linux/udp.h>
+
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#include <stddef.h>
+
+/* Network order; patched in the object before it is loaded (dp_xdp.c finds it by this name). */
+const volatile __u16 sandd_port_be16 = 0;
+
+/* The driver looks for this name, and puts the socket of each queue at the queue's number. */
+struct {
+	__uint(type, BPF_MAP_TYPE_XSKMAP);
+	__uint(max_entries, 256);
+	__type(key, __u32);
+	__type(value, __u32);
+} xsks_map SEC(".maps");
+
+/* The UDP header of an IPv4 packet that is whole, or NULL. */
+static __always_inline const struct udphdr *find_udp4(const void *l3, const void *end)
+{
+	const struct iphdr *ip = l3;
+
+	if ((const void *)(ip + 1) > end || ip->version != 4 || ip->ihl < 5)
+		return NULL;
+	/* Fragments: the kernel puts them together, and its guard socket drops the result. */
+	if (ip->protocol != IPPROTO_UDP || (ip->frag_off & bpf_htons(0x3fff)))
+		return NULL;
+	return l3 + ip->ihl * 4;
+}
+
+static __always_inline const struct udphdr *find_udp6(const void *l3, const void *end)
+{
+	const struct ipv6hdr *ip = l3;
+
+	if ((const void *)(ip + 1) > end || ip->version != 6 || ip->nexthdr != IPPROTO_UDP)
+		return NULL;
+	return (const void *)(ip + 1);
+}
+
+SEC("xdp")
+int sandd_xdp(struct xdp_md *ctx)
+{
+	const void *data = (const void *)(long)ctx->data;
+	const void *end = (const void *)(long)ctx->data_end;
+	const struct ethhdr *eth = data;
+	const struct udphdr *udp = NULL;
+
+	if ((const void *)(eth + 1) > end)
+		return XDP_PASS;
+	if (eth->h_proto == bpf_htons(ETH_P_IP))
+		udp = find_udp4(eth + 1, end);
+	else if (eth->h_proto == bpf_htons(ETH_P_IPV6))
+		udp = find_udp6(eth + 1, end);
+	if (!udp || (const void *)(udp + 1) > end || udp->dest != sandd_port_be16)
+		return XDP_PASS;
+	/* A queue without a socket: to the kernel as well. */
+	return (int)bpf_redirect_map(&xsks_map, ctx->rx_queue_index, XDP_PASS);
+}
+
+/* Only helpers that ask for no licence are called. */
+char sandd_license[] SEC("license") = "BSD-3-Clause";
