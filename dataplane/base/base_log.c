@@ -93,7 +93,8 @@ const char *base_log_text(char *buf, size_t size, const char *text, size_t len)
 {
 	size_t at = 0;
 
-	for (size_t i = 0; i < len && at + 5 < size; i++) {
+	/* Room for the longest escape and the NUL, whatever comes next. */
+	for (size_t i = 0; i < len && at + 5 <= size; i++) {
 		unsigned char c = (unsigned char)text[i];
 
 		if (c >= 0x20 && c < 0x7f && c != '\\')

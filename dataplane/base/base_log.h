@@ -41,7 +41,9 @@ struct base_log_limit {
 
 /**
  * Ask a bucket whether to log now. Not for use by two threads at once on one bucket.
- * At most @burst records at once, then one a second. @ret_suppressed: how many records were held back since the last one allowed.
+ * At most @burst records at once, then one a second.
+ * @ret_suppressed: how many records were held back since the last one allowed; written only
+ * when the answer is true.
  */
 bool base_log_allow(
 	struct base_log_limit *limit, uint64_t now_ns, uint32_t burst, uint32_t *ret_suppressed);
