@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The gateway's configuration: one YAML file (every key in sandd-gw.example.yaml), checked whole
+ * before anything starts. An error is one line: file, line, key path, what is wrong, what to do.
+ * Half a setting is an error; an unknown key is an error; secrets come from the files that it names.
+ *
+ * Two ways to run, which may be combined: a tunnel (`ports` and what belongs to it), and direct mode
+ * (`controller.direct`), which needs no dataplane at all.
+ *
+ * Thread: the main one, at start.
+ */
+#ifndef CTL_CONFIG_H
+#define CTL_CONFIG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdio.h>
+
+#include "base_addr.h"
+#include "base_err.h"
+#include "base_log.h"
+#include "cr_secret.h"
+#include "dp_api.h"
+
+/** A Unix socket's path as the kernel takes it, with the NUL. */
+#define CTL_SOCKET_PATH_LEN 108
+#define CTL_SOCKET_DEFAULT "/run/sandd-gw/api.sock"
+#define CTL_NAME_BYTES_MAX 63
+#define CTL_CONFIG_BYTES_MAX (8u << 20)
+
+struct ctl_peer {
+	char name[CTL_NAME_BYTES_MAX + 1];
+	struct base_prefix *allowed_ips; /* dp.allowed_ips, owned here */
+	char *preshared_key_file;        /* NULL: none */
+	struct dp_peer_config dp;
+};
+
+struct ctl_config {
+	char *file;
+
+	bool has_tunnel;
+	struct dp_config dp; /* filled if has_tunnel; holds the private key */
+	char *private_key_file;
+	struct cr_key public_key;
+	struct dp_filter_rule *rules; /* dp.rules, owned here */
+	bool has_default_filter;
+	struct ctl_peer *peers; /* as in the file */
+	size_t n_peers;
+
+	struct base_endpoint
+		listen; /* the controller's, on the mesh; family NONE without a tunnel */
+	struct base_endpoint direct; /* and outside of it; family NONE: not there */
+	char socket[CTL_SOCKET_PATH_LEN];
+	enum base_log_level log_level;
+};
+
+/**
+ * Read and check. @warn: told of what is risky but works, a line each; may be NULL.
+ * NULL with errno and a line in @ret_error: EINVAL for what is written in the file, other codes for
+ * files that cannot be read. Either way the exit code of a main is 2.
+ */
+struct ctl_config *ctl_config_load(
+	const char *path, void (*warn)(const char *line), struct base_error *ret_error);
+/** Wipes keys. NULL is fine. */
+void ctl_config_free(struct ctl_config *config);
+
+/** Write the effective configuration as YAML that loads again: defaults filled in, no secret. */
+void ctl_config_print(const struct ctl_config *config, FILE *out);
+
+#endif
