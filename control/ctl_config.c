@@ -402,7 +402,7 @@ static int add_rule(const struct load *load, unsigned i)
 	struct dp_config *dp = &load->config->dp;
 	struct dp_filter_rule rule = {0};
 	char path[KEY_PATH_LEN];
-	bool is_icmp;
+	bool is_icmp = false;
 	int rc;
 
 	snprintf(path, sizeof(path), "filter[%u].from", i);

@@ -164,7 +164,7 @@ static void on_log(cyaml_log_t level, void *ctx, const char *fmt, va_list args)
 	} else if (sscanf(text, " in sequence entry '%u'", &number) == 1) {
 		snprintf(step, sizeof(step), "[%u]", number - 1);
 		prepend(complaint, step);
-	} else if (complaint->message[0] == '\0') {
+	} else if (complaint->message[0] == '\0' && strcmp(text, "Backtrace:") != 0) {
 		snprintf(complaint->message, sizeof(complaint->message), "%s", text);
 	}
 }
@@ -275,8 +275,7 @@ static int explain(
 	if (strncmp(message, "STRING length", 13) == 0)
 		return ctl_yaml_error(
 			yaml, ret_error, complaint->path, "too long; it must be %s", words);
-	return ctl_yaml_error(
-		yaml, ret_error, complaint->path, "%s; aliases (*name) are not supported", message);
+	return ctl_yaml_error(yaml, ret_error, complaint->path, "%s", message);
 }
 
 static cyaml_config_t cyaml_config(struct complaint *complaint)
@@ -306,7 +305,10 @@ struct ctl_raw *ctl_raw_load(
 		return NULL;
 	}
 	if (complaint.message[0] == '\0')
-		snprintf(complaint.message, sizeof(complaint.message), "%s", cyaml_strerror(rc));
+		snprintf(complaint.message, sizeof(complaint.message), "%s",
+			rc == CYAML_ERR_ALIAS
+				? "aliases (*name) are not supported; write the value out"
+				: cyaml_strerror(rc));
 	errno = -explain(yaml, &complaint, ret_error);
 	return NULL;
 }

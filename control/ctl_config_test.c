@@ -1,0 +1,557 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The configuration file: one case per mistake, with the exact line that a person gets; defaults;
+ * and what --check-config prints loads again to the same. "@" in a text stands for the suite's directory.
+ */
+#include "ctl_config.h"
+
+#include "ctl_schema.c"
+#include "ctl_test.h"
+
+#include <netinet/in.h>
+#include <sched.h>
+
+/* Three public keys: of 32 bytes 01.., 02.., 03..: any but a low-order point will do. */
+#define KEY_1 "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE="
+#define KEY_2 "AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI="
+#define KEY_ZERO "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
+/* The private key of the suite's gateway, and its public half (RFC 7748, section 6.1, Alice). */
+#define PRIVATE_KEY "dwdtCnMYpX08FsFyUbJmRd9ML4frwJkqsXf7pR25LCo="
+#define OWN_KEY "hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo="
+
+/* A tunnel in eight lines; cases add theirs from line 9 on. */
+#define TUNNEL                                                                                     \
+	"private_key_file: @/private.key\n"                                                        \
+	"ports:\n"                                                                                 \
+	"  - kind: af_xdp\n"                                                                       \
+	"    device: eth0\n"                                                                       \
+	"host:\n"                                                                                  \
+	"  addresses:\n"                                                                           \
+	"    - 10.9.0.1/24\n"                                                                      \
+	"\n"
+#define PEER_1 "  - {name: a, public_key: " KEY_1 ", allowed_ips: [10.9.0.2/32]}\n"
+
+struct bad_case {
+	const char *name, *text, *line;
+};
+
+static const struct bad_case bad_cases[] = {
+	{"empty", "", "1: the file is empty; sandd-gw.example.yaml shows every key"},
+	{"only comments", "# nothing\n\n",
+		"1: the file is empty; sandd-gw.example.yaml shows every key"},
+	{"a list", "- a\n",
+		"1: not a list of \"key: value\" lines; sandd-gw.example.yaml shows every key"},
+	{"tab", "listen_port: 1\n\tx: 2\n",
+		"2: not YAML: while scanning a plain scalar, found a tab character that violates "
+		"indentation; indent with spaces, put \": \" between key and value"},
+	{"two documents", "listen_port: 1\n---\nidle: poll\n",
+		"2: a second document (\"---\"); put everything into one"},
+	{"alias", "listen_port: &a 1\nmemory_mb: *a\n",
+		"2: memory_mb: aliases (*name) are not supported; write the value out"},
+	{"nothing to do", "log_level: info\n",
+		"1: neither ports (a tunnel) nor controller.direct (without one): nothing to do; "
+		"sandd-gw.example.yaml shows both"},
+
+	{"unknown key", TUNNEL "listen_prot: 1\n",
+		"9: listen_prot: unknown key; known here: listen_port, private_key_file, ports, "
+		"workers, "
+		"control_cpu, idle, crypto, memory_mb, host, controller, api, filter, peers, "
+		"log_level"},
+	{"unknown key in a group", TUNNEL "api:\n\n  sock: /x\n",
+		"11: api.sock: unknown key; known here: socket"},
+	{"unknown key in a list", TUNNEL "peers:\n" PEER_1 "  - name: b\n    pubkey: x\n",
+		"12: peers[1].pubkey: unknown key; known here: name, public_key, "
+		"preshared_key_file, "
+		"endpoint, allowed_ips, keepalive, fixed_endpoint"},
+	{"odd unknown key", TUNNEL "a.b[3]: 1\nidle: poll\n",
+		"9: a.b[3]: unknown key; known here: listen_port, private_key_file, ports, "
+		"workers, "
+		"control_cpu, idle, crypto, memory_mb, host, controller, api, filter, peers, "
+		"log_level"},
+	{"key given twice", TUNNEL "idle: poll\nlog_level: info\nidle: poll\n",
+		"11: idle: given twice in one group; remove one"},
+
+	{"word for a number", TUNNEL "listen_port: many\n",
+		"9: listen_port: 'many' is not a whole number from 0 to 65535"},
+	{"number too large", TUNNEL "listen_port: 65536\n",
+		"9: listen_port: '65536' is not a whole number from 0 to 65535"},
+	{"negative number", TUNNEL "memory_mb: -1\n",
+		"9: memory_mb: '-1' is not a whole number from 0 to 4294967295"},
+	{"list for a number", TUNNEL "listen_port: [1]\n",
+		"9: listen_port: wrong type; it must be a whole number from 0 to 65535"},
+	{"number for a list", TUNNEL "peers: 5\n",
+		"9: peers: wrong type; it must be a list (\"- entry\" lines or [a, b])"},
+	{"word for a group", TUNNEL "controller: yes\n",
+		"9: controller: wrong type; it must be a group of \"key: value\" lines"},
+	{"group for a text", TUNNEL "peers:\n  - name: {a: b}\n",
+		"10: peers[0].name: wrong type; it must be a text of at most 4096 bytes"},
+	{"no such choice", TUNNEL "idle: sleepy\n",
+		"9: idle: sleepy is not one of: poll, adaptive"},
+	{"word for true or false", TUNNEL "peers:\n  - name: a\n    fixed_endpoint: maybe\n",
+		"11: peers[0].fixed_endpoint: maybe is not one of: false, true"},
+	{"list in a list", TUNNEL "peers:\n  - name: a\n    allowed_ips: [[a]]\n",
+		"11: peers[0].allowed_ips[0]: wrong type; it must be a text of at most 4096 bytes"},
+
+	{"ports without a key", "ports: [{kind: af_xdp, device: eth0}]\n",
+		"1: private_key_file: missing; ports need a key: sandd-gw keygen "
+		"/etc/sandd-gw/private.key"},
+	{"ports without host addresses",
+		"private_key_file: @/private.key\nports: [{kind: af_xdp, device: eth0}]\n",
+		"1: host.addresses: missing; ports need an address of this gateway in the mesh: "
+		"[10.9.0.1/24]"},
+	{"peers without ports", "peers:\n" PEER_1,
+		"1: peers: is of a tunnel, but there are no ports; add ports: [{kind: af_xdp, "
+		"device: "
+		"eth0}]"},
+	{"key without ports", "controller:\n  direct: 127.0.0.1:1\nprivate_key_file: x\n",
+		"3: private_key_file: is of a tunnel, but there are no ports; add ports: [{kind: "
+		"af_xdp, "
+		"device: eth0}]"},
+	{"no ports in the list", "ports: []\n",
+		"1: ports: empty; a tunnel needs one, such as - {kind: af_xdp, device: eth0}"},
+	{"port without kind", "ports: [{device: eth0}]\n",
+		"1: ports[0].kind: missing; af_xdp, or af_packet where the kernel lacks it"},
+	{"port without device", "ports:\n  - kind: af_xdp\n",
+		"2: ports[0].device: missing; name a network interface (ip link lists them)"},
+	{"device name too long", "ports:\n  - kind: af_xdp\n    device: abcdefghijklmnop\n",
+		"3: ports[0].device: 'abcdefghijklmnop' is no interface name: at most 15 "
+		"characters, no "
+		"spaces or slashes"},
+	{"one device twice",
+		"ports:\n  - {kind: af_xdp, device: e}\n  - {kind: af_packet, device: e}\n",
+		"3: ports[1].device: e is the device of ports[0] already"},
+	{"listen port 0", TUNNEL "listen_port: 0\n",
+		"9: listen_port: 0 is no port; peers must know it: 1 to 65535, 51820 by custom"},
+
+	{"key file missing", "private_key_file: @/none\nports: [{kind: af_xdp, device: eth0}]\n",
+		"1: private_key_file: key file @/none does not exist; make it: sandd-gw keygen "
+		"@/none"},
+	{"key file too short",
+		"private_key_file: @/short.key\nports: [{kind: af_xdp, device: e}]\n",
+		"1: private_key_file: key file @/short.key: 43 characters that are no key; it must "
+		"be one "
+		"line of 44 base64 characters, as sandd-gw keygen writes"},
+
+	{"CPU that is not there", TUNNEL "workers:\n  cpus:\n    - 4000\n",
+		"11: workers.cpus[0]: CPU 4000 is not there, or not for this process; see: taskset "
+		"-cp "
+		"$$"},
+	{"no worker", TUNNEL "workers: {cpus: []}\n",
+		"9: workers.cpus: give 1 to 64 CPU numbers, or leave workers out"},
+	{"control CPU that is not there", TUNNEL "control_cpu: 4000\n",
+		"9: control_cpu: CPU 4000 is not there, or not for this process; see: taskset -cp "
+		"$$"},
+	{"too much memory", TUNNEL "memory_mb: 2000000\n",
+		"9: memory_mb: 2000000 MB is more than 1048576; leave it out to reserve what the "
+		"ports "
+		"need"},
+
+	{"controller off the mesh", TUNNEL "controller: {listen: 10.9.0.7:8765}\n",
+		"9: controller.listen: '10.9.0.7:8765' is none of host.addresses; to listen "
+		"outside of "
+		"the mesh use controller.direct"},
+	{"direct without a port", "controller:\n  direct: 127.0.0.1\n",
+		"2: controller.direct: '127.0.0.1' is not ADDRESS:PORT, such as 10.9.0.1:8765 or "
+		"[fd00::1]:8765"},
+	{"relative socket", "controller: {direct: 127.0.0.1:1}\napi: {socket: api.sock}\n",
+		"2: api.socket: 'api.sock' is not an absolute path of at most 107 characters"},
+
+	{"rule with host bits", TUNNEL "filter:\n  - {from: 10.9.0.1/24}\n",
+		"10: filter[0].from: '10.9.0.1/24' is not an address or a prefix without host "
+		"bits, such "
+		"as 10.9.0.0/24"},
+	{"rule across families", TUNNEL "filter:\n  - {from: 10.9.0.0/24, to: fd00::1}\n",
+		"10: filter[0].to: from and to are of different families; write one rule for each"},
+	{"rule for no protocol", TUNNEL "filter:\n  - {}\n  - {proto: sctp}\n",
+		"11: filter[1].proto: 'sctp' is none of: any, tcp, udp, icmp, or a protocol number "
+		"from 1 "
+		"to 255"},
+	{"ports without protocol", TUNNEL "filter:\n  - {ports: 80}\n",
+		"10: filter[0].ports: ports are of tcp or udp; add proto: tcp to this rule"},
+	{"ports the wrong way round", TUNNEL "filter:\n  - {proto: tcp, ports: 90-80}\n",
+		"10: filter[0].ports: '90-80' is not a port or a range, such as 8765 or 8000-8999"},
+	{"port above the range", TUNNEL "filter:\n  - {proto: tcp, ports: 65536}\n",
+		"10: filter[0].ports: '65536' is not a port or a range, such as 8765 or 8000-8999"},
+
+	{"peer without a name", TUNNEL "peers:\n  - public_key: " KEY_1 "\n",
+		"10: peers[0].name: missing; logs and sandctl call the peer by it"},
+	{"peer with an odd name", TUNNEL "peers:\n  - name: \"a b\"\n",
+		"10: peers[0].name: 'a b' is no name: letters, digits, '.', '_' and '-', at most "
+		"63"},
+	{"peer without a key", TUNNEL "peers:\n" PEER_1 "  - name: b\n",
+		"11: peers[1].public_key: missing; sandctl peer-config b makes a key pair and "
+		"prints it"},
+	{"key too short", TUNNEL "peers:\n  - name: a\n    public_key: AQEB\n",
+		"11: peers[0].public_key: 4 characters where a key has 44; paste the peer's public "
+		"key "
+		"whole"},
+	{"key that is not base64",
+		TUNNEL "peers:\n  - name: a\n    public_key: "
+		       "?QEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=\n",
+		"11: peers[0].public_key: not base64 of 32 bytes; paste the peer's public key "
+		"whole"},
+	{"own key", TUNNEL "peers:\n  - {name: a, public_key: " OWN_KEY "}\n",
+		"10: peers[0].public_key: the gateway's own key; paste the peer's (on the peer: wg "
+		"pubkey "
+		"< its key)"},
+	{"low-order key", TUNNEL "peers:\n  - {name: a, public_key: " KEY_ZERO "}\n",
+		"10: peers[0].public_key: no usable key (a point of low order); paste the peer's "
+		"public "
+		"key again"},
+	{"preshared key missing",
+		TUNNEL "peers:\n  - name: a\n    public_key: " KEY_1
+		       "\n    preshared_key_file: @/psk\n",
+		"12: peers[0].preshared_key_file: key file @/psk does not exist; make it: sandd-gw "
+		"keygen "
+		"@/psk"},
+	{"endpoint by name",
+		TUNNEL "peers:\n  - {name: a, public_key: " KEY_1
+		       ", endpoint: \"a.example:51820\"}\n",
+		"10: peers[0].endpoint: 'a.example:51820' is not ADDRESS:PORT, such as "
+		"192.0.2.7:51820 or "
+		"[2001:db8::7]:51820; names are not resolved"},
+	{"endpoint with port 0",
+		TUNNEL "peers:\n  - {name: a, public_key: " KEY_1 ", endpoint: \"192.0.2.7:0\"}\n",
+		"10: peers[0].endpoint: '192.0.2.7:0' is not ADDRESS:PORT, such as 192.0.2.7:51820 "
+		"or "
+		"[2001:db8::7]:51820; names are not resolved"},
+	{"fixed endpoint without one",
+		TUNNEL "peers:\n  - {name: a, public_key: " KEY_1 ", fixed_endpoint: true}\n",
+		"10: peers[0].fixed_endpoint: nothing to hold on to; add the peer's endpoint"},
+	{"peer without allowed IPs", TUNNEL "peers:\n  - {name: a, public_key: " KEY_1 "}\n",
+		"10: peers[0].allowed_ips: missing; no packet could pass: give the peer's mesh "
+		"addresses, "
+		"such as [10.9.0.2/32]"},
+	{"allowed IP with host bits",
+		TUNNEL "peers:\n  - name: a\n    public_key: " KEY_1
+		       "\n    allowed_ips:\n      - 10.9.0.2/32\n      - 10.9.1.2/24\n",
+		"14: peers[0].allowed_ips[1]: '10.9.1.2/24' is not a prefix without host bits, "
+		"such as "
+		"10.9.0.2/32 or 10.10.0.0/16"},
+	{"two peers of one name",
+		TUNNEL "peers:\n" PEER_1 "  - {name: a, public_key: " KEY_2
+		       ", allowed_ips: [10.9.0.3]}\n",
+		"11: peers[1].name: peers[0] has the name a already; choose another"},
+	{"two peers of one key",
+		TUNNEL "peers:\n" PEER_1 "  - {name: b, public_key: " KEY_1
+		       ", allowed_ips: [10.9.0.3]}\n",
+		"11: peers[1].public_key: the key of peers[0] (a) already; each peer has a key of "
+		"its "
+		"own"},
+	{"overlapping allowed IPs",
+		TUNNEL "peers:\n" PEER_1 "  - {name: b, public_key: " KEY_2
+		       ", allowed_ips: [10.9.0.3, 10.9.0.2]}\n",
+		"11: peers[1].allowed_ips[1]: 10.9.0.2/32 of b is peers[0].allowed_ips[0] (a) "
+		"already; a "
+		"prefix leads to one peer"},
+	{"bad host address",
+		"private_key_file: @/private.key\nports: [{kind: af_xdp, device: e}]\n"
+		"host:\n  addresses: [10.9.0.1/33]\n",
+		"4: host.addresses[0]: '10.9.0.1/33' is not ADDRESS/BITS, such as 10.9.0.1/24 or "
+		"fd00:9::1/64"},
+	{"small MTU with IPv6",
+		"private_key_file: @/private.key\nports: [{kind: af_xdp, device: e}]\n"
+		"host:\n  addresses: [\"fd00::1/64\"]\n  mtu: 1279\n",
+		"5: host.mtu: 1279 is out of range: 1280 (the least that IPv6 takes) to 8920"},
+};
+
+static char warning[512];
+
+static void on_warning(const char *line)
+{
+	snprintf(warning, sizeof(warning), "%s", line);
+}
+
+/* Copy with "@" as the suite's directory. */
+static char *expand(const char *text)
+{
+	char *out = calloc(1, 16384), *at = out;
+
+	assert_non_null(out);
+	for (; *text; text++) {
+		if (*text == '@')
+			at += sprintf(at, "%s", test_dir);
+		else
+			*at++ = *text;
+	}
+	return out;
+}
+
+static struct ctl_config *load_text(const char *text, struct base_error *ret_error)
+{
+	char *expanded = expand(text), path[128];
+	struct ctl_config *config;
+
+	warning[0] = '\0';
+	test_write("gw.yaml", expanded, strlen(expanded), 0644);
+	free(expanded);
+	config = ctl_config_load(test_path(path, "gw.yaml"), on_warning, ret_error);
+	return config;
+}
+
+static struct ctl_config *load_good(const char *text)
+{
+	struct base_error err;
+	struct ctl_config *config = load_text(text, &err);
+
+	if (!config)
+		fail_msg("%s", err.text);
+	return config;
+}
+
+static void bad_input_is_told_in_one_line(void **state)
+{
+	unsigned wrong = 0;
+
+	for (size_t i = 0; i < BASE_ARRAY_LEN(bad_cases); i++) {
+		struct base_error err = {""};
+		char *wanted_line = expand(bad_cases[i].line), wanted[1024];
+		struct ctl_config *config = load_text(bad_cases[i].text, &err);
+
+		snprintf(wanted, sizeof(wanted), "%s/gw.yaml:%s", test_dir, wanted_line);
+		free(wanted_line);
+		if (!config && errno == EINVAL && strcmp(err.text, wanted) == 0)
+			continue;
+		print_error("case '%s':\n  got    %s\n  wanted %s\n", bad_cases[i].name,
+			config ? "no error" : err.text, wanted);
+		wrong++;
+	}
+	assert_int_equal(wrong, 0);
+}
+
+static void missing_file_is_told(void **state)
+{
+	struct base_error err;
+
+	assert_null(ctl_config_load("/nonexistent/gw.yaml", NULL, &err));
+	assert_int_equal(errno, ENOENT);
+	assert_string_equal(err.text,
+		"/nonexistent/gw.yaml: no such file; copy sandd-gw.example.yaml there, or name "
+		"another "
+		"with --config FILE");
+	assert_null(ctl_config_load("/", NULL, &err));
+	assert_string_equal(err.text, "/: Is a directory");
+}
+
+static void defaults_are_filled_in(void **state)
+{
+	struct ctl_config *config = load_good(TUNNEL);
+	struct base_addr own;
+
+	assert_true(config->has_tunnel);
+	assert_int_equal(config->dp.listen_port, 51820);
+	assert_int_equal(config->dp.n_workers, 1);
+	assert_int_equal(config->dp.idle, DP_IDLE_ADAPTIVE);
+	assert_string_equal(config->dp.crypto, "auto");
+	assert_string_equal(config->dp.host_device, "sandd0");
+	assert_int_equal(config->dp.host_mtu, 1280);
+	assert_string_equal(config->socket, "/run/sandd-gw/api.sock");
+	assert_int_equal(config->log_level, BASE_LOG_INFO);
+	assert_int_equal(config->direct.addr.family, BASE_FAMILY_NONE);
+	assert_int_equal(base_addr_parse(&own, "10.9.0.1"), 0);
+	assert_true(base_addr_equal(&config->listen.addr, &own));
+	assert_int_equal(config->listen.port, 8765);
+	assert_string_equal(warning, "");
+	ctl_config_free(config);
+}
+
+/* Default deny but for ping and the controller's port, to the gateway's own addresses. */
+static void default_filter_lets_ping_and_controller_in(void **state)
+{
+	struct ctl_config *config = load_good(TUNNEL);
+
+	assert_true(config->has_default_filter);
+	assert_int_equal(config->dp.n_rules, 2);
+	assert_int_equal(config->rules[0].proto, IPPROTO_ICMP);
+	assert_int_equal(config->rules[0].dst.bits, 32);
+	assert_true(base_addr_equal(&config->rules[0].dst.addr, &config->listen.addr));
+	assert_int_equal(config->rules[1].proto, IPPROTO_TCP);
+	assert_int_equal(config->rules[1].port_first, 8765);
+	assert_int_equal(config->rules[1].port_last, 8765);
+	ctl_config_free(config);
+
+	config = load_good(TUNNEL "filter: []\n");
+	assert_false(config->has_default_filter);
+	assert_int_equal(config->dp.n_rules, 0);
+	ctl_config_free(config);
+}
+
+static void icmp_is_both_kinds_without_a_family(void **state)
+{
+	struct ctl_config *config =
+		load_good(TUNNEL "filter:\n  - {proto: icmp}\n  - {proto: icmp, from: fd00::/8}\n"
+				 "  - {proto: 47}\n  - {proto: udp, ports: 5-9}\n  - {}\n");
+	static const uint8_t wanted[] = {
+		IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_ICMPV6, 47, IPPROTO_UDP, 0};
+
+	assert_int_equal(config->dp.n_rules, BASE_ARRAY_LEN(wanted));
+	for (size_t i = 0; i < BASE_ARRAY_LEN(wanted); i++)
+		assert_int_equal(config->rules[i].proto, wanted[i]);
+	assert_int_equal(config->rules[4].port_first, 5);
+	assert_int_equal(config->rules[4].port_last, 9);
+	ctl_config_free(config);
+}
+
+static void direct_mode_needs_no_tunnel(void **state)
+{
+	struct ctl_config *config = load_good("controller: {direct: \"[::1]:9000\"}\n");
+
+	assert_false(config->has_tunnel);
+	assert_int_equal(config->listen.addr.family, BASE_FAMILY_NONE);
+	assert_int_equal(config->direct.port, 9000);
+	ctl_config_free(config);
+}
+
+static void open_key_file_is_warned_of(void **state)
+{
+	char path[128], wanted[512];
+	struct ctl_config *config;
+
+	assert_int_equal(chmod(test_path(path, "private.key"), 0644), 0);
+	config = load_good(TUNNEL);
+	assert_int_equal(chmod(path, 0600), 0);
+	snprintf(wanted, sizeof(wanted),
+		"key file %s is open to every user of this machine (mode 0644); run: chmod 600 %s",
+		path, path);
+	assert_string_equal(warning, wanted);
+	ctl_config_free(config);
+}
+
+static char *print_text(const struct ctl_config *config)
+{
+	char *text = NULL;
+	size_t len;
+	FILE *out = open_memstream(&text, &len);
+
+	assert_non_null(out);
+	ctl_config_print(config, out);
+	assert_int_equal(fclose(out), 0);
+	return text;
+}
+
+static void printed_configuration_loads_again(void **state)
+{
+	static const char text[] =
+		TUNNEL "peers:\n" PEER_1 "  - name: b\n    public_key: " KEY_2
+		       "\n    preshared_key_file: @/psk.key\n"
+		       "    endpoint: \"[2001:db8::7]:51820\"\n    allowed_ips: [10.9.0.3, "
+		       "\"fd00::/64\"]\n"
+		       "    keepalive: 25\n    fixed_endpoint: true\n"
+		       "controller: {direct: 127.0.0.1:9000}\n"
+		       "filter:\n  - {from: 10.9.0.2, to: 10.9.0.1, proto: tcp, ports: 22}\n"
+		       "  - {proto: icmp}\n  - {}\n";
+	struct ctl_config *first, *second;
+	char *once, *twice;
+
+	test_write("psk.key", KEY_1 "\n", 45, 0600);
+	first = load_good(text);
+	once = print_text(first);
+	second = load_good(once);
+	twice = print_text(second);
+	assert_string_equal(once, twice);
+	assert_int_equal(second->n_peers, 2);
+	assert_int_equal(second->peers[1].dp.keepalive_s, 25);
+	assert_true(second->peers[1].dp.endpoint_is_fixed);
+	assert_int_equal(second->peers[1].dp.n_allowed_ips, 2);
+	assert_false(cr_key_is_zero(&second->peers[1].dp.preshared_key));
+	assert_non_null(strstr(once, OWN_KEY));
+	/* No secret is shown. */
+	assert_null(strstr(once, PRIVATE_KEY));
+	free(once);
+	free(twice);
+	ctl_config_free(first);
+	ctl_config_free(second);
+}
+
+/* Read the example; with @uncomment, what it shows in comments counts. */
+static char *read_example(bool uncomment)
+{
+	char *text = calloc(1, 32768), line[512], *etc;
+	FILE *file = fopen(EXAMPLE_FILE, "r");
+
+	assert_non_null(file);
+	while (fgets(line, sizeof(line), file)) {
+		bool is_key = line[0] == '#' && strchr(line, ':') && strspn(line + 1, " ") != 1 &&
+			strncmp(line, "#   ", 4) != 0;
+
+		/* Key files are those of the suite. */
+		etc = strstr(line, "/etc/sandd-gw/");
+		if (etc)
+			memmove(etc + 2, etc + 14, strlen(etc + 14) + 1), memcpy(etc, "@/", 2);
+		strcat(text, line + (uncomment && is_key));
+	}
+	fclose(file);
+	return text;
+}
+
+static void assert_documented(
+	const struct ctl_yaml *yaml, const cyaml_schema_field_t *fields, const char *parent)
+{
+	for (; fields->key; fields++) {
+		const cyaml_schema_value_t *value = &fields->value;
+		char path[128];
+
+		snprintf(path, sizeof(path), "%s%s", parent, fields->key);
+		if (!ctl_yaml_has(yaml, path))
+			fail_msg("%s does not show %s", EXAMPLE_FILE, path);
+		if (value->type == CYAML_SEQUENCE && value->sequence.entry->type == CYAML_MAPPING) {
+			strcat(path, "[0].");
+			assert_documented(yaml, value->sequence.entry->mapping.fields, path);
+		} else if (value->type == CYAML_MAPPING) {
+			strcat(path, ".");
+			assert_documented(yaml, value->mapping.fields, path);
+		}
+	}
+}
+
+/* The example loads as it is, and with every commented key switched on; no key is missing in it. */
+static void example_shows_every_key(void **state)
+{
+	struct base_error err;
+	struct ctl_yaml *yaml;
+	char *text = read_example(false), *expanded;
+	cpu_set_t cpus;
+
+	ctl_config_free(load_good(text));
+	free(text);
+	text = read_example(true);
+	expanded = expand(text);
+	free(text);
+	text = expanded;
+	/* It names CPU 1. */
+	assert_int_equal(sched_getaffinity(0, sizeof(cpus), &cpus), 0);
+	if (CPU_ISSET(1, &cpus))
+		ctl_config_free(load_good(text));
+	yaml = ctl_yaml_new("example", text, strlen(text), &err);
+	assert_non_null(yaml);
+	assert_documented(yaml, top_fields, "");
+	ctl_yaml_free(yaml);
+	free(text);
+}
+
+static int setup(void **state)
+{
+	if (test_dir_make(state) < 0)
+		return -1;
+	test_write("private.key", PRIVATE_KEY "\n", 45, 0600);
+	test_write("worker-1.psk", PRIVATE_KEY "\n", 45, 0600);
+	test_write("short.key", PRIVATE_KEY, 43, 0600);
+	return 0;
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(bad_input_is_told_in_one_line),
+		cmocka_unit_test(missing_file_is_told),
+		cmocka_unit_test(defaults_are_filled_in),
+		cmocka_unit_test(default_filter_lets_ping_and_controller_in),
+		cmocka_unit_test(icmp_is_both_kinds_without_a_family),
+		cmocka_unit_test(direct_mode_needs_no_tunnel),
+		cmocka_unit_test(open_key_file_is_warned_of),
+		cmocka_unit_test(printed_configuration_loads_again),
+		cmocka_unit_test(example_shows_every_key),
+	};
+
+	return cmocka_run_group_tests(tests, setup, test_dir_remove);
+}
