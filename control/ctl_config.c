@@ -7,12 +7,12 @@
 #include "ctl_config.h"
 
 #include "cr_noise.h"
+#include "ws_messages.h"
 #include "ctl_file.h"
 #include "ctl_key.h"
 #include "ctl_peers.h"
 #include "ctl_schema.h"
 #include "ctl_yaml.h"
-#include "ws_messages.h"
 
 #include <netinet/in.h>
 #include <sched.h>

@@ -463,6 +463,17 @@ static void printed_configuration_loads_again(void **state)
 	ctl_config_free(second);
 }
 
+/* "#key: value", "#  key: value" and "#  - {key: value}", but not "# words: more". */
+static bool shows_key(const char *line)
+{
+	size_t spaces = strspn(line + 1, " ");
+	const char *word = line + 1 + spaces;
+
+	word += strspn(word, "- {");
+	return line[0] == '#' && spaces != 1 &&
+		word[strspn(word, "abcdefghijklmnopqrstuvwxyz_")] == ':';
+}
+
 /* Read the example; with @uncomment, what it shows in comments counts. */
 static char *read_example(bool uncomment)
 {
@@ -471,8 +482,7 @@ static char *read_example(bool uncomment)
 
 	assert_non_null(file);
 	while (fgets(line, sizeof(line), file)) {
-		bool is_key = line[0] == '#' && strchr(line, ':') && strspn(line + 1, " ") != 1 &&
-			strncmp(line, "#   ", 4) != 0;
+		bool is_key = shows_key(line);
 
 		/* Key files are those of the suite. */
 		etc = strstr(line, "/etc/sandd-gw/");
