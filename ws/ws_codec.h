@@ -8,8 +8,22 @@
 #ifndef WS_CODEC_H
 #define WS_CODEC_H
 
+#include <jansson.h>
+
 #include "base_err.h"
 #include "ws_messages.h"
+
+/**
+ * Values, keys and containers in one document. Each costs the parser some 100 bytes of memory, so the text's size
+ * alone is no bound; the largest legal message (an execute_command with its environment) has 2,070.
+ */
+#define WS_JSON_VALUES_MAX 8192
+
+/**
+ * Parse JSON of an outsider: depth (WS_JSON_DEPTH_MAX) and number of values (WS_JSON_VALUES_MAX) are checked
+ * before anything is allocated, duplicate keys and invalid UTF-8 are refused. NULL with a line in @ret_why.
+ */
+json_t *ws_json_parse(const char *text, size_t len, struct base_error *ret_why);
 
 /**
  * Decode one frame. Returns 0 (free with ws_msg_fini), -EBADMSG (malformed; @ret_why says what), -ENOTSUP (a type
@@ -22,11 +36,16 @@ void ws_msg_fini(struct ws_msg *msg);
 
 /**
  * Encode. Invalid UTF-8 in stdout and stderr becomes U+FFFD. Returns a malloc'ed text and its length, or NULL with
- * errno (ENOMEM, EMSGSIZE above WS_FRAME_BYTES_MAX).
+ * errno (ENOMEM, EMSGSIZE above WS_FRAME_BYTES_MAX, EINVAL for another string that is no UTF-8).
  */
 char *ws_msg_encode(const struct ws_msg *msg, size_t *ret_len);
+/** The same with @headroom free bytes before the text, for a transport that writes its header there. */
+char *ws_msg_encode_at(const struct ws_msg *msg, size_t headroom, size_t *ret_len);
 
 /** "register"; NULL for a number that is none. */
 const char *ws_type_name(enum ws_type type);
+/** Who may send it. */
+bool ws_type_is_from_daemon(enum ws_type type);
+bool ws_type_is_from_controller(enum ws_type type);
 
 #endif

@@ -18,6 +18,7 @@
 
 /* Limits that outsiders meet; bytes. */
 #define WS_ID_BYTES_MAX 256           /* daemon and request ids */
+#define WS_NAME_BYTES_MAX 1024        /* host name, platform, architecture, version of a daemon */
 #define WS_FRAME_BYTES_MAX (8u << 20) /* one text frame, either way */
 #define WS_JSON_DEPTH_MAX 16
 #define WS_LABELS_MAX 64 /* of a daemon; environment variables of a command: */
@@ -110,5 +111,7 @@ struct ws_msg {
 
 /** What a daemon answers when a command ran out of time: old daemons and new say the same. */
 #define WS_TIMEOUT_TEXT "Command timed out"
+/** The time limit of an execute_command that names none. */
+#define WS_TIMEOUT_S_DEFAULT 300
 
 #endif

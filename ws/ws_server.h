@@ -22,7 +22,10 @@ typedef struct uv_loop_s uv_loop_t;
 
 /** The libwebsockets context on @loop. NULL with errno. */
 struct ws_service *ws_service_new(uv_loop_t *loop);
-/** Closes all listeners and connections (Close frames are sent where they fit at once). NULL is fine. */
+/**
+ * Closes all listeners and connections. Runs the loop without waiting until libwebsockets has let go of its handles: call it
+ * last, when nothing else on the loop expects a callback any more. NULL is fine.
+ */
 void ws_service_free(struct ws_service *service);
 
 /** One daemon's connection. Valid from opened() to closed(). */
@@ -46,12 +49,18 @@ struct ws_server_config {
 		addr; /* where to listen: the mesh address, or the one configured for direct mode */
 	uint16_t port;      /* 0: any free one; ws_server_port() tells */
 	unsigned max_conns; /* further ones are refused with 503; 0: 10,000 */
+	/*
+	 * A laggard: messages wait for it and none has left for this long; it is dropped. Also the time a new
+	 * connection has for its first message. 0: 30,000.
+	 */
+	unsigned stall_ms;
 };
 
 struct ws_server_stats {
 	uint64_t accepted, refused_subprotocol, refused_limit;
 	uint64_t rx_msgs, rx_malformed_msgs, rx_unknown_msgs, tx_msgs;
-	uint64_t closed_too_large, closed_slow;
+	uint64_t closed_too_large, closed_slow, closed_silent, closed_no_memory;
+	uint64_t buffered_bytes; /* in all queues and half-received messages; bounded */
 	uint32_t conns;
 };
 
