@@ -442,18 +442,20 @@ static int on_event(
 	}
 }
 
-/* RFC 6455, 5.5.1: the status in network order, then the reason. Best effort: nothing waits for it. */
+/*
+ * A whole Close frame (RFC 6455, 5.5.1: status in network order, then the reason) straight into the socket, where
+ * libwebsockets has nothing half-written there: its own would wait for a loop that may not turn any more.
+ */
 static void send_going_away(struct lws *wsi)
 {
 	static const char reason[] = "the controller stops";
-	unsigned char frame[LWS_PRE + 2 + sizeof(reason)];
+	unsigned char frame[4 + sizeof(reason)] = {0x88, 2 + strlen(reason),
+		LWS_CLOSE_STATUS_GOINGAWAY >> 8, LWS_CLOSE_STATUS_GOINGAWAY & 0xff};
 
 	if (lws_partial_buffered(wsi))
 		return;
-	frame[LWS_PRE] = LWS_CLOSE_STATUS_GOINGAWAY >> 8;
-	frame[LWS_PRE + 1] = LWS_CLOSE_STATUS_GOINGAWAY & 0xff;
-	memcpy(frame + LWS_PRE + 2, reason, sizeof(reason));
-	(void)lws_write(wsi, frame + LWS_PRE, 2 + strlen(reason), LWS_WRITE_CLOSE);
+	memcpy(frame + 4, reason, strlen(reason));
+	(void)send(lws_get_socket_fd(wsi), frame, 4 + strlen(reason), MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
 static void on_dropped(struct ws_socket *socket)
