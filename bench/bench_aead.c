@@ -15,7 +15,7 @@
 #include <stdlib.h>
 
 #define KEYS 1000
-#define PKTS 1024 /* of one round; a multiple of the burst */
+#define PKTS 1024u /* of one round; a multiple of the burst */
 #define ROUNDS 15
 #define BUFFER_BYTES 1536
 

@@ -53,13 +53,14 @@ static int parse_small(unsigned *ret_value, const char *text, unsigned max)
 int base_ifaddr_parse(struct base_prefix *ret_ifaddr, const char *text)
 {
 	char copy[BASE_PREFIX_TEXT_LEN];
-	struct base_prefix prefix;
+	size_t len = strlen(text);
+	struct base_prefix prefix = {0};
 	unsigned bits;
 	char *slash;
 
-	if (strlen(text) >= sizeof(copy))
+	if (len >= sizeof(copy))
 		return -EINVAL;
-	strcpy(copy, text);
+	memcpy(copy, text, len + 1);
 	slash = strchr(copy, '/');
 	if (slash)
 		*slash = '\0';
@@ -103,15 +104,16 @@ int base_prefix_parse(struct base_prefix *ret_prefix, const char *text, bool str
 
 int base_endpoint_parse(struct base_endpoint *ret_endpoint, const char *text)
 {
-	char copy[BASE_ENDPOINT_TEXT_LEN];
-	struct base_endpoint endpoint;
+	char copy[BASE_ENDPOINT_TEXT_LEN] = "";
+	size_t len = strlen(text);
+	struct base_endpoint endpoint = {0};
 	char *host = copy, *colon;
 	unsigned port;
 	bool bracketed;
 
-	if (strlen(text) >= sizeof(copy))
+	if (len >= sizeof(copy))
 		return -EINVAL;
-	strcpy(copy, text);
+	memcpy(copy, text, len + 1);
 	colon = strrchr(copy, ':');
 	if (!colon)
 		return -EINVAL;
@@ -138,7 +140,7 @@ const char *base_addr_print(char buf[BASE_ADDR_TEXT_LEN], const struct base_addr
 {
 	if (addr->family == BASE_FAMILY_NONE ||
 		!inet_ntop(family_to_af(addr->family), addr->bytes, buf, BASE_ADDR_TEXT_LEN))
-		strcpy(buf, "none");
+		memcpy(buf, "none", sizeof("none"));
 	return buf;
 }
 

@@ -203,7 +203,7 @@ static void test_contains_against_bits(void **state)
 
 static void test_families_never_mix(void **state)
 {
-	struct base_prefix all4, all6;
+	struct base_prefix all4 = {0}, all6 = {0};
 	struct base_addr v4 = addr_of("0.0.0.0"), v6 = addr_of("::");
 
 	assert_int_equal(base_prefix_parse(&all4, "0.0.0.0/0", true), 0);
@@ -217,8 +217,8 @@ static void test_families_never_mix(void **state)
 
 static void test_equal_and_hash(void **state)
 {
-	struct base_endpoint a, b;
-	struct base_prefix p, q;
+	struct base_endpoint a = {0}, b = {0};
+	struct base_prefix p = {0}, q = {0};
 
 	assert_int_equal(base_endpoint_parse(&a, "[2001:db8::1]:51820"), 0);
 	assert_int_equal(base_endpoint_parse(&b, "[2001:0db8:0::1]:51820"), 0);

@@ -35,7 +35,8 @@ bool base_hex_decode(void *ret_bytes, size_t len, const char *text)
 		if (hex_value(text[i]) < 0)
 			return false;
 	for (size_t i = 0; i < len; i++)
-		out[i] = (uint8_t)(hex_value(text[2 * i]) << 4 | hex_value(text[2 * i + 1]));
+		out[i] = (uint8_t)((unsigned)hex_value(text[2 * i]) << 4 |
+			(unsigned)hex_value(text[2 * i + 1]));
 	return true;
 }
 

@@ -173,7 +173,7 @@ static void test_key_refused(void **state)
 		for (const char *c = "=-_ \n.,@[`{:\x01\x7f\x80\xff"; *c; c++) {
 			if (good[at] == *c)
 				continue;
-			strcpy(text, good);
+			memcpy(text, good, sizeof(good));
 			text[at] = *c;
 			assert_key_refused(text);
 		}
@@ -182,7 +182,7 @@ static void test_key_refused(void **state)
 	for (int v = 0; v < 64; v++) {
 		uint8_t key[32];
 
-		strcpy(text, good);
+		memcpy(text, good, sizeof(good));
 		text[42] = alphabet[v];
 		if (v % 4 != 0)
 			assert_key_refused(text);

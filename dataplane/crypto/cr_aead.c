@@ -9,11 +9,10 @@
 
 #include <sodium.h>
 
-_Static_assert(CR_TAG_BYTES == crypto_aead_chacha20poly1305_ietf_ABYTES &&
-		CR_TAG_BYTES == crypto_aead_xchacha20poly1305_ietf_ABYTES &&
-		CR_KEY_BYTES == crypto_aead_chacha20poly1305_ietf_KEYBYTES &&
-		CR_XNONCE_BYTES == crypto_aead_xchacha20poly1305_ietf_NPUBBYTES,
-	"sizes of libsodium");
+_Static_assert(CR_TAG_BYTES == crypto_aead_chacha20poly1305_ietf_ABYTES, "tag");
+_Static_assert(CR_TAG_BYTES == crypto_aead_xchacha20poly1305_ietf_ABYTES, "tag");
+_Static_assert(CR_KEY_BYTES == crypto_aead_chacha20poly1305_ietf_KEYBYTES, "key");
+_Static_assert(CR_XNONCE_BYTES == crypto_aead_xchacha20poly1305_ietf_NPUBBYTES, "nonce");
 
 #define NONCE_BYTES crypto_aead_chacha20poly1305_ietf_NPUBBYTES
 

@@ -33,6 +33,7 @@ struct digest {
 	OSSL_FUNC_digest_update_fn *update;
 	OSSL_FUNC_digest_final_fn *final;
 	void *provider_ctx;
+	EVP_MD *md; /* holds the provider for as long as the process lives */
 };
 
 /* Written by cr_init() before other threads exist, read-only from then on. */
@@ -127,23 +128,25 @@ static bool digest_find(struct digest *ret_digest)
 {
 	EVP_MD *md = EVP_MD_fetch(NULL, "BLAKE2S-256", NULL);
 	const OSSL_PROVIDER *provider = md ? EVP_MD_get0_provider(md) : NULL;
-	const OSSL_ALGORITHM *algorithm;
+	const OSSL_ALGORITHM *table, *at;
 	bool found = false;
 	int no_cache;
 
 	if (!provider)
 		return false;
-	algorithm = OSSL_PROVIDER_query_operation(provider, OSSL_OP_DIGEST, &no_cache);
-	for (; algorithm && algorithm->algorithm_names && !found; algorithm++) {
+	table = OSSL_PROVIDER_query_operation(provider, OSSL_OP_DIGEST, &no_cache);
+	for (at = table; at && at->algorithm_names && !found; at++) {
 		/* "BLAKE2S-256:BLAKE2s256:...": the canonical name comes first. */
-		if (strncasecmp(algorithm->algorithm_names, "BLAKE2S-256:", 12) == 0)
-			found = digest_fill(ret_digest, algorithm->implementation);
+		if (strncasecmp(at->algorithm_names, "BLAKE2S-256:", 12) == 0)
+			found = digest_fill(ret_digest, at->implementation);
 	}
-	/* The reference on the provider that md held is kept for as long as the process lives. */
-	if (found)
+	OSSL_PROVIDER_unquery_operation(provider, OSSL_OP_DIGEST, table);
+	if (found) {
 		ret_digest->provider_ctx = OSSL_PROVIDER_get0_provider_ctx(provider);
-	else
+		ret_digest->md = md;
+	} else {
 		EVP_MD_free(md);
+	}
 	return found;
 }
 

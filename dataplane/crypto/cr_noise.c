@@ -7,9 +7,8 @@
 
 #include <sodium.h>
 
-_Static_assert(CR_KEY_BYTES == crypto_scalarmult_curve25519_BYTES &&
-		CR_KEY_BYTES == crypto_scalarmult_curve25519_SCALARBYTES,
-	"sizes of libsodium");
+_Static_assert(CR_KEY_BYTES == crypto_scalarmult_curve25519_BYTES, "point");
+_Static_assert(CR_KEY_BYTES == crypto_scalarmult_curve25519_SCALARBYTES, "scalar");
 
 void cr_random(void *buf, size_t len)
 {
