@@ -211,7 +211,8 @@ prepare() {
 	[[ ! -x $REPO/scripts/peers.sh ]] || "$REPO/scripts/peers.sh" ||
 		warn "some peers are missing; their suites say so"
 	mkdir -p "$LOGS"
-	build_tree "$BUILD" -Dwerror=true
+	# the labs need it; where it fails, the suite gcc says so
+	(build_tree "$BUILD" -Dwerror=true) || warn "$BUILD does not build"
 }
 
 main() {
