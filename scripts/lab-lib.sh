@@ -1,0 +1,232 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: BSD-3-Clause
+# A gateway and a peer in two network namespaces; sourced by quickstart.sh, lab.sh and tests/netns.
+# Needs root, and a build in SANDD_BUILD (default: build/ of the checkout).
+#
+#     namespace sandd-ID-gw                          namespace sandd-ID-peer
+#     sandd-gw  under0 192.0.2.1 -----veth----- 192.0.2.2 under0  wireguard-go
+#               2001:db8::1                       2001:db8::2
+#     sandd0    10.9.0.1, fd09::1  ====tunnel==== 10.9.0.2, fd09::2  wgID
+#
+# ID is the process's own, so labs run side by side; namespaces of processes that died are swept at
+# the next start. Everything is in LAB_DIR and goes with lab_down, which a trap calls on every exit.
+
+SANDD_BUILD=${SANDD_BUILD:-$REPO/build}
+GW_UNDER4=192.0.2.1 PEER_UNDER4=192.0.2.2 GW_UNDER6=2001:db8::1 PEER_UNDER6=2001:db8::2
+GW4=10.9.0.1 PEER4=10.9.0.2 GW6=fd09::1 PEER6=fd09::2
+GW_PORT=51820 PEER_PORT=51821
+LAB_MTU=1420
+
+# Remove namespaces whose lab is dead, with what still runs inside. They are all named after one.
+lab_sweep() {
+	local ns pid
+
+	ip netns list | awk '{ print $1 }' | grep -E '^sandd-[0-9]+-(gw|peer)$' | while read -r ns; do
+		pid=${ns#sandd-}
+		[[ -d /proc/${pid%%-*} ]] || lab_remove_namespace "$ns"
+	done || true
+}
+
+lab_remove_namespace() {
+	local ns=$1 pids
+
+	pids=$(ip netns pids "$ns" 2>/dev/null) || return 0
+	# shellcheck disable=SC2086 # a list
+	[[ -z $pids ]] || kill -9 $pids 2>/dev/null || true
+	ip netns delete "$ns" 2>/dev/null || true
+}
+
+# lab_up: namespaces, the underlay between them, keys. Sets LAB_*.
+lab_up() {
+	need_root
+	LAB_ID=$BASHPID
+	LAB_GW=sandd-$LAB_ID-gw LAB_PEER=sandd-$LAB_ID-peer LAB_WG=wg$LAB_ID
+	LAB_DIR=$(mktemp -d -t sandd-lab.XXXXXX)
+	LAB_PIDS=() GW_PID="" WG_PID=""
+	trap lab_down EXIT
+	trap 'exit 130' INT
+	trap 'exit 143' TERM HUP
+	lab_sweep
+	ip netns add "$LAB_GW"
+	ip netns add "$LAB_PEER"
+	ip -n "$LAB_GW" link add under0 type veth peer name under0 netns "$LAB_PEER"
+	# no duplicate address detection: the addresses are there at once
+	lab_address "$LAB_GW" under0 "$GW_UNDER4/24" "$GW_UNDER6/64"
+	lab_address "$LAB_PEER" under0 "$PEER_UNDER4/24" "$PEER_UNDER6/64"
+	# a 64 KiB segment of a peer on the same machine is no packet of a network
+	in_peer ethtool -K under0 gso off tx-udp-segmentation off >/dev/null 2>&1 || true
+	lab_keys
+}
+
+lab_address() {
+	local ns=$1 dev=$2 addr
+
+	shift 2
+	ip -n "$ns" link set lo up
+	ip -n "$ns" link set "$dev" up
+	for addr in "$@"; do
+		if [[ $addr == *:* ]]; then
+			ip -n "$ns" addr add "$addr" dev "$dev" nodad
+		else
+			ip -n "$ns" addr add "$addr" dev "$dev"
+		fi
+	done
+}
+
+lab_keys() {
+	local who
+
+	(
+		umask 077
+		for who in gw peer stranger; do
+			wg genkey >"$LAB_DIR/$who.key"
+			wg pubkey <"$LAB_DIR/$who.key" >"$LAB_DIR/$who.pub"
+		done
+		wg genpsk >"$LAB_DIR/psk"
+	)
+}
+
+# Ends with the code of the shell, whatever happens in here.
+lab_down() {
+	local code=$? pid
+
+	set +e
+	trap - EXIT INT TERM HUP
+	gw_stop
+	for pid in "${LAB_PIDS[@]}"; do
+		kill "$pid" 2>/dev/null
+	done
+	wait 2>/dev/null
+	lab_remove_namespace "$LAB_GW"
+	lab_remove_namespace "$LAB_PEER"
+	rm -rf "$LAB_DIR"
+	exit "$code"
+}
+
+in_gw() {
+	ip netns exec "$LAB_GW" "$@"
+}
+
+in_peer() {
+	ip netns exec "$LAB_PEER" "$@"
+}
+
+gwctl() {
+	"$SANDD_BUILD/control/sandctl" --socket "$LAB_DIR/api.sock" "$@"
+}
+
+# wait_for SECONDS CMD...: until the command succeeds.
+wait_for() {
+	local deadline=$((SECONDS + $1))
+
+	shift
+	until "$@" >/dev/null 2>&1; do
+		((SECONDS < deadline)) || return 1
+		sleep 0.1
+	done
+}
+
+# --- gateway ------------------------------------------------------------------------------------
+
+# The last core for the worker, the first for everything else.
+lab_worker_cpu() {
+	echo $(($(nproc) - 1))
+}
+
+# gw_config KIND [PEER LINES]: write the configuration. PEER LINES are further keys of the peer, as
+# YAML; a known endpoint makes the gateway an initiator.
+gw_config() {
+	local kind=$1 lines=${2:-}
+
+	cat >"$LAB_DIR/gw.yaml" <<-EOF
+		listen_port: $GW_PORT
+		private_key_file: $LAB_DIR/gw.key
+		ports:
+		  - {kind: $kind, device: under0}
+		workers: {cpus: [$(lab_worker_cpu)]}
+		control_cpu: 0
+		idle: adaptive
+		host:
+		  device: sandd0
+		  addresses: [$GW4/24, "$GW6/64"]
+		  mtu: $LAB_MTU
+		controller: {listen: "$GW4:8765"}
+		api: {socket: $LAB_DIR/api.sock}
+		filter:
+		  - {proto: icmp}
+		  - {proto: tcp, ports: "5000-5999"}
+		  - {proto: tcp, ports: "8765"}
+		peers:
+		  - name: worker-1
+		    public_key: $(<"$LAB_DIR/peer.pub")
+		    allowed_ips: [$PEER4/32, "$PEER6/128"]
+	EOF
+	[[ -z $lines ]] || printf '    %s\n' "$lines" >>"$LAB_DIR/gw.yaml"
+}
+
+# Start it and wait until it answers. Its words are in gw.log.
+gw_start() {
+	in_gw "$SANDD_BUILD/control/sandd-gw" --config "$LAB_DIR/gw.yaml" >>"$LAB_DIR/gw.log" 2>&1 &
+	GW_PID=$!
+	wait_for 20 gw_answers || { gw_show_log; return 1; }
+}
+
+gw_answers() {
+	kill -0 "$GW_PID" && gwctl status
+}
+
+gw_show_log() {
+	tail -n 20 "$LAB_DIR/gw.log" | sed 's/^/# gateway: /'
+}
+
+# SIGTERM and wait; returns its exit code.
+gw_stop() {
+	local pid=$GW_PID
+
+	[[ $pid ]] || return 0
+	GW_PID=""
+	kill "$pid" 2>/dev/null || true
+	wait "$pid" 2>/dev/null
+}
+
+gw_kill() {
+	local pid=$GW_PID
+
+	GW_PID=""
+	kill -9 "$pid"
+	wait "$pid" 2>/dev/null || true
+}
+
+# --- peer ---------------------------------------------------------------------------------------
+
+# The other end: wireguard-go, configured by wg. wg_start [KEY FILE]
+wg_start() {
+	WG_PROCESS_FOREGROUND=1 in_peer wireguard-go "$LAB_WG" >>"$LAB_DIR/wg.log" 2>&1 &
+	WG_PID=$!
+	LAB_PIDS+=("$WG_PID")
+	wait_for 10 in_peer wg show "$LAB_WG" || return 1
+	in_peer wg set "$LAB_WG" listen-port "$PEER_PORT" private-key "${1:-$LAB_DIR/peer.key}"
+	ip -n "$LAB_PEER" link set "$LAB_WG" mtu "$LAB_MTU"
+	lab_address "$LAB_PEER" "$LAB_WG" "$PEER4/24" "$PEER6/64"
+}
+
+wg_stop() {
+	kill "$WG_PID" 2>/dev/null || true
+	wait "$WG_PID" 2>/dev/null || true
+	WG_PID=""
+}
+
+# wg_peer [WG SET ARGUMENTS]: tell it of the gateway.
+wg_peer() {
+	in_peer wg set "$LAB_WG" peer "$(<"$LAB_DIR/gw.pub")" \
+		allowed-ips "$GW4/32,$GW6/128" "$@"
+}
+
+wg_forget() {
+	in_peer wg set "$LAB_WG" peer "$(<"$LAB_DIR/gw.pub")" remove
+}
+
+# Seconds since 1970 of its last handshake; 0 for never.
+wg_handshake_time() {
+	in_peer wg show "$LAB_WG" latest-handshakes | awk '{ print $2 }'
+}

@@ -1,0 +1,96 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-3-Clause
+# What a stranger, or a peer gone bad, may send: each kind is dropped and counted under its reason,
+# the tunnel lives on, its endpoint does not move. Needs root; topology in scripts/lab-lib.sh.
+set -euo pipefail
+. "$(dirname "$0")/lib.sh"
+
+COUNT=50
+
+hostile() {
+	in_peer "$REPO/tests/netns/hostile.py" "$@"
+}
+
+# is_counted KIND REASON ADDRESS: all of them, under this reason.
+is_counted() {
+	local kind=$1 reason=$2 address=$3 before
+
+	before=$(drops "$reason")
+	hostile "$kind" "$address" "$GW_PORT" "$COUNT"
+	wait_for 5 drops_reach "$reason" $((before + COUNT)) || drops_reach "$reason" $((before + COUNT))
+}
+
+# A real message of the peer, again (the first one was taken) or with another counter.
+real_message_again() {
+	local kind=$1 reason=$2 before sender
+
+	before=$(drops "$reason")
+	hostile "$kind" "$GW_UNDER4" "$GW_PORT" "$COUNT" under0 &
+	sender=$!
+	sleep 0.5
+	in_peer ping -q -i 0.2 -c 3 -w 5 "$GW4"
+	wait "$sender"
+	wait_for 5 drops_reach "$reason" $((before + COUNT)) || drops_reach "$reason" $((before + COUNT))
+}
+
+lying_inner_length() {
+	local before
+
+	before=$(drops bad_inner)
+	hostile bad_inner "$GW4" 0 "$COUNT" "$LAB_WG"
+	wait_for 5 drops_reach bad_inner $((before + COUNT)) || drops_reach bad_inner $((before + COUNT))
+}
+
+wrong_inner_source() {
+	local before
+
+	before=$(drops wrong_source)
+	ip -n "$LAB_PEER" addr add 10.9.0.77/32 dev "$LAB_WG"
+	in_peer ping -q -I 10.9.0.77 -i 0.2 -c 5 -w 2 "$GW4" || true
+	ip -n "$LAB_PEER" addr del 10.9.0.77/32 dev "$LAB_WG"
+	wait_for 5 drops_reach wrong_source $((before + 5))
+}
+
+endpoint_is_unmoved() {
+	gwctl peers --json | jq -e --arg at "$PEER_UNDER4:$PEER_PORT" \
+		'[.. | objects | select(.name? == "worker-1")][0].endpoint == $at'
+}
+
+log_is_short() {
+	local lines
+
+	lines=$(wc -l <"$LAB_DIR/gw.log")
+	echo "$lines lines"
+	((lines < 50))
+}
+
+main() {
+	local address
+
+	need_lab "hostile packets"
+	lab_up
+	wg_start
+	gw_config af_xdp
+	check "gateway starts" gw_start
+	wg_peer endpoint "$GW_UNDER4:$GW_PORT"
+	check "tunnel is up" ping_from peer "$GW4"
+	for address in "$GW_UNDER4" "$GW_UNDER6"; do
+		check "$address: empty datagrams" is_counted empty unknown_type "$address"
+		check "$address: garbage" is_counted garbage unknown_type "$address"
+		check "$address: reserved bits" is_counted reserved reserved_bits "$address"
+		check "$address: truncated data" is_counted short_data short_data "$address"
+		check "$address: truncated initiation" is_counted short_initiation malformed "$address"
+		check "$address: unknown index" is_counted unknown_index unknown_index "$address"
+		check "$address: mac1 wrong" is_counted bad_mac bad_mac1 "$address"
+	done
+	check "replayed data" real_message_again replay replay
+	check "forged data" real_message_again forge forged
+	check "lying inner length" lying_inner_length
+	check "inner source of another" wrong_inner_source
+	check "the endpoint did not move" endpoint_is_unmoved
+	check "the tunnel lives on" ping_from peer "$GW4"
+	check "the log is no flood" log_is_short
+	exit "$FAILED"
+}
+
+main "$@"
