@@ -74,10 +74,9 @@ lab_address() {
 }
 
 lab_keys() {
-	local who
-
 	(
 		umask 077
+		local who
 		for who in gw peer stranger; do
 			wg genkey >"$LAB_DIR/$who.key"
 			wg pubkey <"$LAB_DIR/$who.key" >"$LAB_DIR/$who.pub"
@@ -176,6 +175,7 @@ gw_answers() {
 }
 
 gw_show_log() {
+	[[ -e $LAB_DIR/gw.log ]] || return 0
 	tail -n 20 "$LAB_DIR/gw.log" | sed 's/^/# gateway: /'
 }
 
@@ -199,13 +199,13 @@ gw_kill() {
 
 # --- peer ---------------------------------------------------------------------------------------
 
-# The other end: wireguard-go, configured by wg. wg_start [KEY FILE]
+# The other end: wireguard-go, configured by wg.
 wg_start() {
 	WG_PROCESS_FOREGROUND=1 in_peer wireguard-go "$LAB_WG" >>"$LAB_DIR/wg.log" 2>&1 &
 	WG_PID=$!
 	LAB_PIDS+=("$WG_PID")
 	wait_for 10 in_peer wg show "$LAB_WG" || return 1
-	in_peer wg set "$LAB_WG" listen-port "$PEER_PORT" private-key "${1:-$LAB_DIR/peer.key}"
+	in_peer wg set "$LAB_WG" listen-port "$PEER_PORT" private-key "$LAB_DIR/peer.key"
 	ip -n "$LAB_PEER" link set "$LAB_WG" mtu "$LAB_MTU"
 	lab_address "$LAB_PEER" "$LAB_WG" "$PEER4/24" "$PEER6/64"
 }

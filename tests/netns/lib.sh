@@ -8,20 +8,21 @@
 # shellcheck source=../../scripts/lab-lib.sh
 . "$REPO/scripts/lab-lib.sh"
 
-# shellcheck disable=SC2034 # the exit code of every lab
 FAILED=0
 
-# check NAME CMD...: a case; its output is shown if it fails.
+# check NAME CMD...: a case; its output is shown if it fails. No subshell: the command may start and
+# stop programs, and what it remembers of them stays.
 check() {
-	local name=$1 output
+	local name=$1
 
 	shift
-	if output=$("$@" 2>&1); then
+	if "$@" >"$LAB_DIR/output" 2>&1; then
 		echo "ok - $name"
 	else
 		echo "not ok - $name"
-		printf '%s\n' "$output" | tail -n 15 | sed 's/^/# /'
+		tail -n 15 "$LAB_DIR/output" | sed 's/^/# /'
 		gw_show_log
+		# shellcheck disable=SC2034 # the exit code of the lab
 		FAILED=1
 	fi
 }
