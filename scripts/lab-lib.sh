@@ -9,12 +9,14 @@
 #     sandd0    10.9.0.1, fd09::1  ====tunnel==== 10.9.0.2, fd09::2  wgID
 #
 # ID is the process's own, so labs run side by side; namespaces of processes that died are swept at
-# the next start. Everything is in LAB_DIR and goes with lab_down, which a trap calls on every exit.
+# the next start. A lab that is to stay after its script has the ID "keep". Everything is in LAB_DIR
+# and goes with lab_down, which a trap calls on every exit.
 
 SANDD_BUILD=${SANDD_BUILD:-$REPO/build}
 GW_UNDER4=192.0.2.1 PEER_UNDER4=192.0.2.2 GW_UNDER6=2001:db8::1 PEER_UNDER6=2001:db8::2
 GW4=10.9.0.1 PEER4=10.9.0.2 GW6=fd09::1 PEER6=fd09::2
 GW_PORT=51820 PEER_PORT=51821
+LAB_KEEP_DIR=/run/sandd-lab
 LAB_MTU=1420
 
 # Remove namespaces whose lab is dead, with what still runs inside. They are all named after one.
@@ -36,13 +38,22 @@ lab_remove_namespace() {
 	ip netns delete "$ns" 2>/dev/null || true
 }
 
-# lab_up: namespaces, the underlay between them, keys. Sets LAB_*.
+lab_names() {
+	LAB_ID=$1
+	LAB_GW=sandd-$LAB_ID-gw LAB_PEER=sandd-$LAB_ID-peer LAB_WG=wg$LAB_ID
+	LAB_PIDS=() GW_PID="" WG_PID=""
+}
+
+# lab_up [keep]: namespaces, the underlay between them, keys. Sets LAB_*.
 lab_up() {
 	need_root
-	LAB_ID=$BASHPID
-	LAB_GW=sandd-$LAB_ID-gw LAB_PEER=sandd-$LAB_ID-peer LAB_WG=wg$LAB_ID
-	LAB_DIR=$(mktemp -d -t sandd-lab.XXXXXX)
-	LAB_PIDS=() GW_PID="" WG_PID=""
+	lab_names "${1:-$BASHPID}"
+	if [[ $LAB_ID == keep ]]; then
+		LAB_DIR=$LAB_KEEP_DIR
+		mkdir -p -m 700 "$LAB_DIR"
+	else
+		LAB_DIR=$(mktemp -d -t sandd-lab.XXXXXX)
+	fi
 	trap lab_down EXIT
 	trap 'exit 130' INT
 	trap 'exit 143' TERM HUP
@@ -100,6 +111,23 @@ lab_down() {
 	lab_remove_namespace "$LAB_PEER"
 	rm -rf "$LAB_DIR"
 	exit "$code"
+}
+
+# Stop a lab that was kept, whatever is left of it. False when there is none.
+lab_stop_kept() {
+	[[ -d $LAB_KEEP_DIR ]] || return 1
+	lab_names keep
+	# SIGTERM first: the gateway takes its interface and program away itself
+	# shellcheck disable=SC2046 # a list
+	kill $(ip netns pids "$LAB_GW") $(ip netns pids "$LAB_PEER") 2>/dev/null || true
+	wait_for 5 lab_is_empty || true
+	lab_remove_namespace "$LAB_GW"
+	lab_remove_namespace "$LAB_PEER"
+	rm -rf "$LAB_KEEP_DIR"
+}
+
+lab_is_empty() {
+	[[ -z $(ip netns pids "$LAB_GW")$(ip netns pids "$LAB_PEER") ]]
 }
 
 in_gw() {
@@ -197,6 +225,18 @@ gw_kill() {
 	wait "$pid" 2>/dev/null || true
 }
 
+# gw_start_any [PEER LINES]: on af_xdp, or else on af_packet. Sets GW_KIND, and says why.
+gw_start_any() {
+	GW_KIND=af_xdp
+	gw_config af_xdp "$@"
+	gw_start >/dev/null && return
+	say "    af_xdp does not work here, trying af_packet: $(tail -n 1 "$LAB_DIR/gw.log")"
+	gw_stop || true
+	GW_KIND=af_packet
+	gw_config af_packet "$@"
+	gw_start || { tail -n 20 "$LAB_DIR/gw.log" >&2; die "sandd-gw does not start"; }
+}
+
 # --- peer ---------------------------------------------------------------------------------------
 
 # The other end: wireguard-go, configured by wg.
@@ -229,4 +269,20 @@ wg_forget() {
 # Seconds since 1970 of its last handshake; 0 for never.
 wg_handshake_time() {
 	in_peer wg show "$LAB_WG" latest-handshakes | awk '{ print $2 }'
+}
+
+# --- daemon -------------------------------------------------------------------------------------
+
+# daemon_start NAME: sandd beside the peer, with a host name of its own.
+daemon_start() {
+	in_peer unshare --uts sh -c 'hostname "$1" && shift && exec "$@"' sh "$1" \
+		"$SANDD_BUILD/control/sandd" --server-url "ws://$GW4:8765/ws" --daemon-id "$1" \
+		>>"$LAB_DIR/$1.log" 2>&1 &
+	LAB_PIDS+=($!)
+	wait_for 20 daemon_is_there "$1" ||
+		{ tail -n 20 "$LAB_DIR/$1.log" >&2; die "daemon $1 does not register"; }
+}
+
+daemon_is_there() {
+	gwctl daemons --json | jq -e --arg id "$1" 'any(.. | objects; .id? == $id)'
 }

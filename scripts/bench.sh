@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Build for speed (in build-bench) and run one benchmark. It prints ratios; bench/README.md tells how
+# to read and compare them. Needs no root.
+#
+#   scripts/bench.sh cipher [--json]       the ciphers alone, ipsec-mb and libsodium
+#   scripts/bench.sh pipeline [--json]     the whole worker path, against the cipher alone
+#
+# Further options go to the benchmark; `scripts/bench.sh NAME --help` lists them.
+set -euo pipefail
+. "$(dirname "$0")/lib.sh"
+
+BUILD=$REPO/build-bench
+declare -A PROGRAM=([cipher]=bench_aead [pipeline]=bench_pipeline)
+
+main() {
+	local name=${1:-}
+
+	case $name in
+	-h | --help) print_help; exit 0 ;;
+	"") die -2 "which one? ${!PROGRAM[*]}" ;;
+	esac
+	[[ ${PROGRAM[$name]:-} ]] || die -2 "no benchmark '$name': ${!PROGRAM[*]}"
+	shift
+	"$REPO/scripts/setup.sh"
+	build_tree "$BUILD" --buildtype=release -Dtests=false
+	exec "$BUILD/bench/${PROGRAM[$name]}" "$@"
+}
+
+main "$@"
