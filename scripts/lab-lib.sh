@@ -50,7 +50,7 @@ lab_up() {
 	lab_names "${1:-$BASHPID}"
 	if [[ $LAB_ID == keep ]]; then
 		LAB_DIR=$LAB_KEEP_DIR
-		mkdir -p -m 700 "$LAB_DIR"
+		mkdir -m 700 "$LAB_DIR"
 	else
 		LAB_DIR=$(mktemp -d -t sandd-lab.XXXXXX)
 	fi
@@ -232,6 +232,7 @@ gw_start_any() {
 	gw_start >/dev/null && return
 	say "    af_xdp does not work here, trying af_packet: $(tail -n 1 "$LAB_DIR/gw.log")"
 	gw_stop || true
+	# shellcheck disable=SC2034 # for the caller
 	GW_KIND=af_packet
 	gw_config af_packet "$@"
 	gw_start || { tail -n 20 "$LAB_DIR/gw.log" >&2; die "sandd-gw does not start"; }

@@ -34,7 +34,8 @@ prepare() {
 
 # A container or a fresh root may lack the node of a driver that the kernel has.
 make_tun_node() {
-	mkdir -p /dev/net && mknod /dev/net/tun c 10 200 2>/dev/null ||
+	mkdir -p /dev/net
+	mknod /dev/net/tun c 10 200 2>/dev/null ||
 		die "no /dev/net/tun: load the module tun, or give the container the device"
 }
 
