@@ -58,13 +58,19 @@ build_tree() {
 	local dir=$1 start=$SECONDS
 
 	shift
-	if [[ ! -f $dir/build.ninja ]]; then
-		say "... configuring ${dir#"$REPO"/}"
-		meson setup "$dir" "$REPO" "$@" >"$dir.log" 2>&1 ||
-			{ tail -n 30 "$dir.log" >&2; die "meson setup failed (whole log: $dir.log)"; }
-	fi
+	[[ -f $dir/build.ninja ]] || configure_tree "$dir" "$@"
 	show_ninja "$dir"
 	say "    ${dir#"$REPO"/} is up to date ($((SECONDS - start)) s)"
+}
+
+configure_tree() {
+	local dir=$1 log
+
+	log=$(mktemp -t sandd-meson.XXXXXX)
+	say "... configuring ${dir#"$REPO"/}"
+	meson setup "$dir" "$REPO" "${@:2}" >"$log" 2>&1 ||
+		{ tail -n 30 "$log" >&2; die "meson setup failed (whole log: $log)"; }
+	rm -f "$log"
 }
 
 # Ninja's own counter on a terminal; elsewhere one line every ten percent.

@@ -113,13 +113,15 @@ meson_tests() {
 		meson test -C "$build" --no-rebuild --num-processes 2 "${suites[@]}" >&2 || true
 	jq -r '(.name | sub("^.* / "; "")) as $name | (.stdout // "") as $out | (.stderr // "") as $err
 		| "# --- \($name): \(.result), \(.duration | floor) s",
-		$out, ($err | split("\n")[] | select(. != "") | "# " + .),
+		$out,
 		if .result == "OK" then
 			(if $out | test("(^|\n)(not )?ok ") then empty else "ok - \($name)" end)
 		elif .result == "SKIP" then "ok - \($name) # SKIP"
-		elif $out | test("(^|\n)not ok [^#]*(\n|$)") then empty
-		else "not ok - \($name): \(.result), code \(.returncode)" end' \
-		"$build/meson-logs/testlog.json"
+		else
+			(if $out | test("(^|\n)not ok [0-9]+ - ") then empty
+				else "not ok - \($name): \(.result), code \(.returncode)" end),
+			($err | split("\n")[] | select(. != "") | "# " + .)
+		end' "$build/meson-logs/testlog.json"
 }
 
 # Sum up a TAP log: "passed failed skipped". Cases that a plan (1..N) promised and that never came
@@ -164,13 +166,20 @@ finish_suite() {
 		"$name" "$passed" "$failed" "$skipped" $((ended - started))
 	grep -E '^ok.*# *SKIP|^not ok.*# *SKIP' "$log" | sed 's/^/    /' || true
 	if ((failed)); then
-		grep -A 12 -E '^not ok' "$log" | grep -vE '^ok ' | head -n 60 | sed 's/^/    /' || true
+		show_failures "$log" | head -n 80 | sed 's/^/    /'
 		tail -n 25 "$log.err" | sed 's/^/    | /'
 		printf '    (whole log: %s)\n' "${log#"$REPO"/}"
 	elif ((!KEEP_LOGS)); then
 		rm -f "$log" "$log.err"
 	fi
 	rm -f "$log.rc"
+}
+
+# The cases that failed, each with the remarks after it.
+show_failures() {
+	awk '/^(not )?ok|^# ---/ { shown = 0 }
+		/^not ok/ && !/# *SKIP/ { shown = 20 }
+		shown-- > 0' "$1"
 }
 
 is_in() {
