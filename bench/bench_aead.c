@@ -29,7 +29,7 @@ static bool as_json;
 static void print_header(void)
 {
 	if (!as_json)
-		printf("%-10s %5s %5s %6s %8s %6s\n", "who", "op", "size", "keys", "cycles",
+		printf("%-17s %5s %5s %6s %8s %6s\n", "who", "op", "size", "keys", "cycles",
 			"ratio");
 }
 
@@ -41,7 +41,7 @@ static void print_row(const char *who, enum bench_op op, uint32_t size, unsigned
 		       "\"keys\":%u,\"cycles\":%.1f,\"ratio\":%.3f}\n",
 			who, bench_op_name(op), size, n_keys, cycles, raw_cycles / cycles);
 	else
-		printf("%-10s %5s %5u %6u %8.1f %6.3f\n", who, bench_op_name(op), size, n_keys,
+		printf("%-17s %5s %5u %6u %8.1f %6.3f\n", who, bench_op_name(op), size, n_keys,
 			cycles, raw_cycles / cycles);
 	fflush(stdout);
 }
@@ -98,7 +98,7 @@ static void measure(const struct cr_aead_ops *ops, struct cr_aead *aead, enum be
 
 		for (unsigned i = 0; i < ROUNDS; i++)
 			rounds[i] = round_run(ops, aead, op, bench_padded_bytes(size), n_keys[k]);
-		print_row(ops == &dp_aead_mb ? "provider" : ops->name, op, size, n_keys[k],
+		print_row(ops == &dp_aead_mb ? "ipsec-mb provider" : ops->name, op, size, n_keys[k],
 			bench_median(rounds, ROUNDS), raw_cycles);
 	}
 }

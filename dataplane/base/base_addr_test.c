@@ -14,7 +14,7 @@
 
 static struct base_addr addr_of(const char *text)
 {
-	struct base_addr addr;
+	struct base_addr addr = {0};
 
 	assert_int_equal(base_addr_parse(&addr, text), 0);
 	return addr;
@@ -87,7 +87,7 @@ static void test_prefix_good(void **state)
 	};
 
 	for (size_t i = 0; i < BASE_ARRAY_LEN(cases); i++) {
-		struct base_prefix prefix, strict;
+		struct base_prefix prefix = {0}, strict;
 		char buf[BASE_PREFIX_TEXT_LEN];
 
 		assert_int_equal(base_prefix_parse(&prefix, cases[i].text, false), 0);
@@ -117,7 +117,7 @@ static void test_prefix_bad(void **state)
 
 static void test_ifaddr_keeps_host_bits(void **state)
 {
-	struct base_prefix ifaddr;
+	struct base_prefix ifaddr = {0};
 	char buf[BASE_PREFIX_TEXT_LEN];
 
 	assert_int_equal(base_ifaddr_parse(&ifaddr, "10.9.0.1/24"), 0);
@@ -134,7 +134,7 @@ static void test_endpoint_good(void **state)
 		"[::]:9", "[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535"};
 
 	for (size_t i = 0; i < BASE_ARRAY_LEN(cases); i++) {
-		struct base_endpoint endpoint;
+		struct base_endpoint endpoint = {0};
 		char buf[BASE_ENDPOINT_TEXT_LEN];
 
 		assert_int_equal(base_endpoint_parse(&endpoint, cases[i]), 0);

@@ -6,7 +6,7 @@
 #include "cr_aead.c"
 
 #include "cr_test.h"
-#include "cr_wycheproof.h"
+#include "cr_wycheproof_test.h"
 
 static struct cr_key key_from(const struct test_bytes *bytes)
 {

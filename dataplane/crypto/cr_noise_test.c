@@ -6,7 +6,7 @@
 #include "cr_noise.c"
 
 #include "cr_test.h"
-#include "cr_wycheproof.h"
+#include "cr_wycheproof_test.h"
 
 static struct cr_key key_hex(const char *text)
 {

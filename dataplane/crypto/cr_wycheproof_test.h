@@ -3,8 +3,8 @@
  * Project Wycheproof's vectors for the suites of this folder. The JSON files are not in the
  * tree: scripts/peers.sh puts them into the directory below. Without them a case is skipped.
  */
-#ifndef CR_WYCHEPROOF_H
-#define CR_WYCHEPROOF_H
+#ifndef CR_WYCHEPROOF_TEST_H
+#define CR_WYCHEPROOF_TEST_H
 
 #include <jansson.h>
 
