@@ -24,6 +24,8 @@ main() {
 	shift
 	"$REPO/scripts/setup.sh"
 	build_tree "$BUILD" --buildtype=release -Dtests=false
+	# one thread on one core; the pipeline pins its own
+	[[ $name != cipher ]] || exec taskset -c $(($(nproc) - 1)) "$BUILD/bench/${PROGRAM[$name]}" "$@"
 	exec "$BUILD/bench/${PROGRAM[$name]}" "$@"
 }
 
