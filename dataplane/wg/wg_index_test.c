@@ -28,7 +28,7 @@ static void check_against(const struct wg_index_table *table, const struct twin 
 static void test_twin(void **state)
 {
 	struct wg_index_table *table = wg_index_table_new(0);
-	struct twin twins[N_MAX];
+	static struct twin twins[N_MAX]; /* larger than a stack frame should be */
 	unsigned n = 0;
 
 	assert_non_null(table);
