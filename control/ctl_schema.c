@@ -145,7 +145,8 @@ static void prepend(struct complaint *complaint, const char *step)
 		memcpy(complaint->path, path, sizeof(path));
 }
 
-static void on_log(cyaml_log_t level, void *ctx, const char *fmt, va_list args)
+__attribute__((format(printf, 3, 0))) static void on_log(
+	cyaml_log_t level, void *ctx, const char *fmt, va_list args)
 {
 	static const char load[] = "Load: ";
 	struct complaint *complaint = ctx;
