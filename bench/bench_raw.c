@@ -6,6 +6,7 @@
 #include "cr_secret.h"
 
 #include <intel-ipsec-mb.h>
+#include <stdbool.h>
 #include <stdlib.h>
 
 #define BUFFER_BYTES 2048
@@ -16,7 +17,9 @@
 
 static const unsigned bursts[] = {1, 2, 4, 8, 16, 32, 64};
 
-struct area {
+struct bench_raw {
+	IMB_MGR *mgr;
+	unsigned burst;
 	uint8_t buffers[BURST_MAX][BUFFER_BYTES];
 	uint8_t tags[IMB_MAX_JOBS][TAG_BYTES];
 	uint8_t nonces[IMB_MAX_JOBS][16];
@@ -36,55 +39,57 @@ double bench_median(double *values, unsigned n)
 	return values[n / 2];
 }
 
-static void jobs_fill(IMB_MGR *mgr, struct area *area, enum bench_op op, uint32_t len)
+static void jobs_fill(struct bench_raw *raw, enum bench_op op, uint32_t len)
 {
 	for (unsigned i = 0; i < IMB_MAX_JOBS; i++) {
-		uint8_t *buffer = area->buffers[i % BURST_MAX];
+		uint8_t *buffer = raw->buffers[i % BURST_MAX];
 
-		mgr->jobs[i] = (IMB_JOB){
+		raw->mgr->jobs[i] = (IMB_JOB){
 			.cipher_mode = IMB_CIPHER_CHACHA20_POLY1305,
 			.hash_alg = IMB_AUTH_CHACHA20_POLY1305,
 			.cipher_direction = op == BENCH_SEAL ? IMB_DIR_ENCRYPT : IMB_DIR_DECRYPT,
 			.chain_order =
 				op == BENCH_SEAL ? IMB_ORDER_CIPHER_HASH : IMB_ORDER_HASH_CIPHER,
-			.enc_keys = area->key.bytes,
-			.dec_keys = area->key.bytes,
+			.enc_keys = raw->key.bytes,
+			.dec_keys = raw->key.bytes,
 			.key_len_in_bytes = CR_KEY_BYTES,
 			.src = buffer,
 			.dst = buffer,
 			.msg_len_to_cipher_in_bytes = len,
 			.msg_len_to_hash_in_bytes = len,
-			.iv = area->nonces[i],
+			.iv = raw->nonces[i],
 			.iv_len_in_bytes = 12,
-			.auth_tag_output = area->tags[i],
+			.auth_tag_output = raw->tags[i],
 			.auth_tag_output_len_in_bytes = TAG_BYTES,
 		};
 	}
 }
 
-/* Cycles per packet of one round, or a negative number. */
-static double round_run(IMB_MGR *mgr, unsigned burst)
+double bench_raw_round(struct bench_raw *raw)
 {
 	IMB_JOB *jobs[BURST_MAX];
+	IMB_MGR *mgr = raw->mgr;
 	uint64_t begin = bench_tsc();
 
-	for (unsigned done = 0; done < ROUND_PKTS; done += burst)
-		if (IMB_GET_NEXT_BURST(mgr, burst, jobs) != burst ||
-			IMB_SUBMIT_BURST_NOCHECK(mgr, burst, jobs) != burst)
+	for (unsigned done = 0; done < ROUND_PKTS; done += raw->burst)
+		if (IMB_GET_NEXT_BURST(mgr, raw->burst, jobs) != raw->burst ||
+			IMB_SUBMIT_BURST_NOCHECK(mgr, raw->burst, jobs) != raw->burst)
 			return -1;
 	return (double)(bench_tsc() - begin) / ROUND_PKTS;
 }
 
-static double best_of_bursts(IMB_MGR *mgr, unsigned *ret_burst)
+static bool choose_burst(struct bench_raw *raw)
 {
 	double cycles[BASE_ARRAY_LEN(bursts)][ROUNDS], best = -1;
+	unsigned best_burst = 1;
 
 	/* Rounds outside, sizes inside: a disturbance hits all sizes alike. */
 	for (unsigned round = 0; round < ROUNDS; round++) {
 		for (unsigned i = 0; i < BASE_ARRAY_LEN(bursts); i++) {
-			cycles[i][round] = round_run(mgr, bursts[i]);
+			raw->burst = bursts[i];
+			cycles[i][round] = bench_raw_round(raw);
 			if (cycles[i][round] < 0)
-				return -1;
+				return false;
 		}
 	}
 	for (unsigned i = 0; i < BASE_ARRAY_LEN(bursts); i++) {
@@ -92,26 +97,55 @@ static double best_of_bursts(IMB_MGR *mgr, unsigned *ret_burst)
 
 		if (best < 0 || median < best) {
 			best = median;
-			if (ret_burst)
-				*ret_burst = bursts[i];
+			best_burst = bursts[i];
 		}
 	}
-	return best;
+	raw->burst = best_burst;
+	return true;
 }
 
-double bench_raw_cycles(enum bench_op op, uint32_t len, unsigned *ret_burst)
+struct bench_raw *bench_raw_new(enum bench_op op, uint32_t len)
 {
-	struct area *area = calloc(1, sizeof(*area));
-	IMB_MGR *mgr = alloc_mb_mgr(0);
-	double cycles = -1;
+	struct bench_raw *raw = calloc(1, sizeof(*raw));
+	int code = 0;
 
-	if (area && mgr && len <= BUFFER_BYTES) {
-		init_mb_mgr_auto(mgr, NULL);
-		jobs_fill(mgr, area, op, len);
-		cycles = best_of_bursts(mgr, ret_burst);
+	if (!raw)
+		return NULL;
+	raw->mgr = alloc_mb_mgr(0);
+	if (!raw->mgr) {
+		code = ENOMEM;
+	} else {
+		init_mb_mgr_auto(raw->mgr, NULL);
+		jobs_fill(raw, op, len);
+		if (len > BUFFER_BYTES || !choose_burst(raw))
+			code = ENOTSUP;
 	}
-	if (mgr)
-		free_mb_mgr(mgr);
-	free(area);
-	return cycles;
+	if (code) {
+		bench_raw_free(raw);
+		errno = code;
+		return NULL;
+	}
+	return raw;
+}
+
+void bench_raw_free(struct bench_raw *raw)
+{
+	if (!raw)
+		return;
+	if (raw->mgr)
+		free_mb_mgr(raw->mgr);
+	free(raw);
+}
+
+double bench_raw_cycles(enum bench_op op, uint32_t len)
+{
+	struct bench_raw *raw = bench_raw_new(op, len);
+	double rounds[ROUNDS];
+
+	if (!raw)
+		return -1;
+	for (unsigned i = 0; i < ROUNDS; i++)
+		rounds[i] = bench_raw_round(raw);
+	bench_raw_free(raw);
+	return bench_median(rounds, ROUNDS);
 }

@@ -33,13 +33,25 @@ static inline uint32_t bench_padded_bytes(uint32_t size)
 /** The middle one of @n values, which are sorted in place. @n >= 1. */
 double bench_median(double *values, unsigned n);
 
+/** ipsec-mb set up for one operation and length, with the burst size that is best here. */
+struct bench_raw;
+
 /**
- * Cycles (TSC) per packet of raw ipsec-mb for @len bytes of plaintext: its burst call without
- * parameter checks, one key, job fields that never change, in place, buffers hot, no comparing
- * of tags; the median of 15 rounds at the best of its burst sizes 1 to 64.
- * Takes 0.1 to 0.3 s. @ret_burst: that size; may be NULL.
- * Returns a negative number when ipsec-mb cannot work here.
+ * Raw ipsec-mb for @len bytes of plaintext: its burst call without parameter checks, one key,
+ * job fields that never change, in place, buffers hot, no comparing of tags. Tries bursts of 1
+ * to 64, which takes 0.1 to 0.3 s.
+ * Returns NULL with errno: ENOMEM, or ENOTSUP when ipsec-mb cannot work here.
  */
-double bench_raw_cycles(enum bench_op op, uint32_t len, unsigned *ret_burst);
+struct bench_raw *bench_raw_new(enum bench_op op, uint32_t len);
+void bench_raw_free(struct bench_raw *raw);
+
+/**
+ * Cycles (TSC) per packet of one round of 2,048. Take a round of each thing compared in turn, and
+ * the median of the ratios: a core that changes its clock then changes it for both.
+ */
+double bench_raw_round(struct bench_raw *raw);
+
+/** The median of 15 rounds, for a caller that has nothing to take turns with. Negative: failed. */
+double bench_raw_cycles(enum bench_op op, uint32_t len);
 
 #endif

@@ -17,10 +17,11 @@
 #define NONCE_BYTES 12
 
 /*
- * Jobs of one submission. From eight on more gain nothing (measured, 1 to 128), and a small
- * number keeps the slots (200 bytes each) in the first-level cache beside the packets.
+ * Jobs of one submission. From eight on more gain nothing (measured, 1 to 128); few keep the
+ * slots (200 bytes each) in the first-level cache, and are how far ahead packets are prefetched.
  */
-#define SUBMIT_JOBS 16
+#define SUBMIT_JOBS 8
+#define CACHE_LINE_BYTES 64
 
 /* What the job in the same ring slot points to. */
 struct slot {
@@ -101,6 +102,23 @@ static inline void submit(IMB_MGR *mgr, IMB_JOB **mbs, unsigned n)
 		abort();
 }
 
+/*
+ * While ipsec-mb works on one submission the packets of the next arrive from memory: 10 to 20 per
+ * cent of the time of packets that come from the third-level cache, nothing for those that are
+ * near. The stages before have read the first line of each.
+ */
+static inline void prefetch(const struct cr_aead_job *jobs, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		for (unsigned at = CACHE_LINE_BYTES; at < jobs[i].len; at += CACHE_LINE_BYTES)
+			__builtin_prefetch(jobs[i].src + at);
+}
+
+static inline unsigned at_most_submit(unsigned n)
+{
+	return n < SUBMIT_JOBS ? n : SUBMIT_JOBS;
+}
+
 static void seal_some(IMB_MGR *mgr, const struct cr_aead_job *jobs, unsigned n)
 {
 	IMB_JOB *mbs[SUBMIT_JOBS];
@@ -115,8 +133,14 @@ static void seal_some(IMB_MGR *mgr, const struct cr_aead_job *jobs, unsigned n)
 
 static void mb_seal(struct cr_aead *aead, struct cr_aead_job *jobs, unsigned n)
 {
-	for (unsigned at = 0; at < n; at += SUBMIT_JOBS)
-		seal_some(aead->seal.mgr, jobs + at, n - at < SUBMIT_JOBS ? n - at : SUBMIT_JOBS);
+	while (n > 0) {
+		unsigned some = at_most_submit(n);
+
+		prefetch(jobs + some, at_most_submit(n - some));
+		seal_some(aead->seal.mgr, jobs, some);
+		jobs += some;
+		n -= some;
+	}
 }
 
 /* Both halves always, no branch on either. */
@@ -147,9 +171,14 @@ static unsigned mb_open(struct cr_aead *aead, struct cr_aead_job *jobs, unsigned
 {
 	unsigned good = 0;
 
-	for (unsigned at = 0; at < n; at += SUBMIT_JOBS)
-		good += open_some(
-			aead->open.mgr, jobs + at, n - at < SUBMIT_JOBS ? n - at : SUBMIT_JOBS);
+	while (n > 0) {
+		unsigned some = at_most_submit(n);
+
+		prefetch(jobs + some, at_most_submit(n - some));
+		good += open_some(aead->open.mgr, jobs, some);
+		jobs += some;
+		n -= some;
+	}
 	return good;
 }
 

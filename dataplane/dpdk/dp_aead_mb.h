@@ -11,7 +11,7 @@
 /**
  * "ipsec-mb", with the widest vectors of this CPU. new() checks itself against libsodium, so
  * cr_init() comes first; NULL with errno ENOMEM, or ENOTSUP when an answer is wrong.
- * About 400 KiB for each new(); a call touches 16 jobs of it, some 4 KiB.
+ * About 400 KiB for each new(); a call touches eight jobs of it, some 2 KiB.
  */
 extern const struct cr_aead_ops dp_aead_mb;
 

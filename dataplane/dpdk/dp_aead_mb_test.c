@@ -306,6 +306,25 @@ static void test_slots_keep_their_constants(void **state)
 	}
 }
 
+/* What new() asks itself notices wrong answers, of either half. */
+static void test_self_test_notices(void **state)
+{
+	struct cr_aead *broken = dp_aead_mb.new();
+
+	assert_non_null(broken);
+	assert_true(self_test(broken));
+	for (unsigned i = 0; i < IMB_MAX_JOBS; i++)
+		broken->seal.mgr->jobs[i].cipher_direction = IMB_DIR_DECRYPT;
+	assert_false(self_test(broken));
+	dp_aead_mb.free(broken);
+	broken = dp_aead_mb.new();
+	assert_non_null(broken);
+	for (unsigned i = 0; i < IMB_MAX_JOBS; i++)
+		broken->open.mgr->jobs[i].cipher_direction = IMB_DIR_ENCRYPT;
+	assert_false(self_test(broken));
+	dp_aead_mb.free(broken);
+}
+
 /* The provider under the same interface opens what ours sealed, burst for burst. */
 static void test_providers_agree(void **state)
 {
@@ -355,6 +374,7 @@ int main(void)
 		cmocka_unit_test(test_good_and_bad_mixed),
 		cmocka_unit_test(test_page_fence),
 		cmocka_unit_test(test_slots_keep_their_constants),
+		cmocka_unit_test(test_self_test_notices),
 		cmocka_unit_test(test_providers_agree),
 	};
 
