@@ -54,6 +54,7 @@ static void stderr_sink(enum base_log_level level, const char *category, const c
 void base_log_write(enum base_log_level level, const char *category, const char *fmt, ...)
 {
 	base_log_sink sink = atomic_load(&log_sink);
+	int saved_errno = errno;
 	char line[1024];
 	va_list ap;
 
@@ -63,6 +64,7 @@ void base_log_write(enum base_log_level level, const char *category, const char 
 	vsnprintf(line, sizeof(line), fmt, ap);
 	va_end(ap);
 	(sink ? sink : stderr_sink)(level, category, line);
+	errno = saved_errno;
 }
 
 bool base_log_allow(

@@ -29,6 +29,7 @@ void base_log_setup(base_log_sink sink, enum base_log_level level);
 /** Read "error", "warn", "info" or "debug". Returns 0 or -EINVAL. */
 BASE_MUST_CHECK int base_log_level_parse(enum base_log_level *ret_level, const char *text);
 
+/** Write one record, or nothing below the level. Leaves errno as it was. */
 BASE_PRINTF(3, 4)
 void base_log_write(enum base_log_level level, const char *category, const char *fmt, ...);
 

@@ -58,6 +58,20 @@ static void test_level_parse(void **state)
 	}
 }
 
+static void failing_sink(enum base_log_level level, const char *category, const char *line)
+{
+	errno = EIO;
+}
+
+/* Logging between a failed call and the look at its errno is harmless. */
+static void test_errno_survives(void **state)
+{
+	base_log_setup(failing_sink, BASE_LOG_INFO);
+	errno = ENOENT;
+	base_log_error("%s", "text");
+	assert_int_equal(errno, ENOENT);
+}
+
 /* Run the default sink with standard error in a pipe. */
 static ssize_t stderr_of_record(char *buf, size_t size, const char *text)
 {
@@ -198,6 +212,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_levels),
 		cmocka_unit_test(test_level_parse),
+		cmocka_unit_test(test_errno_survives),
 		cmocka_unit_test(test_standard_error),
 		cmocka_unit_test(test_long_record),
 		cmocka_unit_test(test_allow),
