@@ -15,7 +15,8 @@
  *
  * Thread: a device and everything in it belongs to one thread, but struct wg_activity (one writer,
  * relaxed) and keypairs handed over. Memory: peers are allocated when set, keypairs from a slab
- * when a handshake ends; nothing else is allocated after wg_device_new().
+ * when a handshake ends, places for indices as both grow, and copies of staged packets (whole
+ * packets only, WG_STAGED_PKTS_MAX and 256 KiB per peer); nothing else after wg_device_new().
  */
 #ifndef WG_H
 #define WG_H
@@ -39,16 +40,16 @@
  */
 #define WG_VERDICTS(X)                                                                             \
 	X(OK, "ok")                                                                                \
-	X(MALFORMED, "handshake_malformed") /* length or reserved bytes */                         \
-	X(MAC1, "handshake_bad_mac1") /* not for us, or noise */                                   \
-	X(COOKIE_SENT, "handshake_cookie_sent") /* under load, no valid mac2: answered so */       \
-	X(RATE_LIMIT, "handshake_rate_limit") /* under load, this source is too fast */            \
-	X(UNKNOWN_PEER, "handshake_unknown_peer") /* static key of nobody we know */               \
-	X(FORGED, "handshake_forged") /* a tag did not verify, or a zero secret */                 \
-	X(REPLAY, "handshake_replay") /* timestamp not newer */                                    \
-	X(FLOOD, "handshake_too_soon") /* within WG_INITIATION_GAP_NS of the last */               \
+	X(MALFORMED, "handshake_malformed")         /* length or reserved bytes */                 \
+	X(MAC1, "handshake_bad_mac1")               /* not for us, or noise */                     \
+	X(COOKIE_SENT, "handshake_cookie_sent")     /* under load, no valid mac2: answered so */   \
+	X(RATE_LIMIT, "handshake_rate_limit")       /* under load, this source is too fast */      \
+	X(UNKNOWN_PEER, "handshake_unknown_peer")   /* static key of nobody we know */             \
+	X(FORGED, "handshake_forged")               /* a tag did not verify, or a zero secret */   \
+	X(REPLAY, "handshake_replay")               /* timestamp not newer */                      \
+	X(FLOOD, "handshake_too_soon")              /* within WG_INITIATION_GAP_NS of the last */  \
 	X(UNKNOWN_INDEX, "handshake_unknown_index") /* answers nothing that we asked */            \
-	X(COOKIE_BAD, "handshake_bad_cookie") /* cookie reply that does not decrypt */             \
+	X(COOKIE_BAD, "handshake_bad_cookie")       /* cookie reply that does not decrypt */       \
 	X(NO_MEMORY, "handshake_no_memory")                                                        \
 	/* whole-packet door only: */                                                              \
 	X(DATA_MALFORMED, "data_malformed")                                                        \
@@ -56,10 +57,10 @@
 	X(DATA_STALE, "data_stale_keypair")                                                        \
 	X(DATA_FORGED, "data_forged")                                                              \
 	X(DATA_REPLAY, "data_replay")                                                              \
-	X(DATA_INNER, "data_bad_inner") /* not IPv4/IPv6, or a lying length */                     \
+	X(DATA_INNER, "data_bad_inner")     /* not IPv4/IPv6, or a lying length */                 \
 	X(DATA_SOURCE, "data_wrong_source") /* source is not among the allowed IPs */              \
-	X(OUT_NO_PEER, "out_no_peer") /* no allowed IP holds the destination */                    \
-	X(OUT_STAGED, "out_staged") /* waits for a handshake */                                    \
+	X(OUT_NO_PEER, "out_no_peer")       /* no allowed IP holds the destination */              \
+	X(OUT_STAGED, "out_staged")         /* waits for a handshake */                            \
 	X(OUT_MALFORMED, "out_malformed")
 
 enum wg_verdict {
@@ -75,7 +76,10 @@ const char *wg_verdict_name(enum wg_verdict verdict);
 struct wg_device;
 struct wg_peer;
 
-/** What the device asks of its host. Called on the device's thread, from inside wg_ calls. */
+/**
+ * What the device asks of its host. Called on the device's thread, from inside wg_ calls. A
+ * callback may call wg_output(), but must not remove peers or feed messages in.
+ */
 struct wg_host {
 	/**
 	 * Send a message (borrowed until return). @peer NULL: a cookie reply, to @to. Else to the
@@ -98,9 +102,9 @@ struct wg_host {
 	 * sends what is staged, or a keepalive, which confirms the session to the responder.
 	 */
 	void (*keypair_begin)(void *ctx, struct wg_peer *peer, struct wg_keypair *keypair);
-	/** The session is over (WG_WIPE_AFTER_NS, or the peer is removed): drop keypairs, staged too. */
+	/** The session is over (WG_WIPE_AFTER_NS, or the peer is removed): drop keypairs. */
 	void (*keypairs_clear)(void *ctx, struct wg_peer *peer);
-	/** Attempts ended after WG_REKEY_ATTEMPT_NS: drop what is staged. */
+	/** Attempts ended after WG_REKEY_ATTEMPT_NS, or the peer is removed: drop what is staged. */
 	void (*staged_clear)(void *ctx, struct wg_peer *peer);
 	/** Send an empty data message. */
 	void (*keepalive)(void *ctx, struct wg_peer *peer);
@@ -116,21 +120,26 @@ struct wg_device *wg_device_new(
 /** Removes all peers (with keypairs_clear), wipes, frees. NULL is fine. */
 void wg_device_free(struct wg_device *device);
 
-/** Change the identity: all sessions end, handshakes begin anew (as `wg set private-key`). */
+/**
+ * Change the identity: all sessions end, handshakes begin anew (as `wg set private-key`).
+ * Returns 0, or -EINVAL if a peer has this key's public half; nothing changed then.
+ */
 BASE_MUST_CHECK int wg_device_set_private_key(
 	struct wg_device *device, const struct cr_key *private_key);
+/** Whole packets: inner packets are padded to 16 bytes but not past this; 0 (at first): not told. */
+void wg_device_set_mtu(struct wg_device *device, size_t mtu_bytes);
 void wg_device_public_key(const struct wg_device *device, struct cr_key *ret_public);
 
 struct wg_peer_config {
 	struct cr_key public_key;
-	struct cr_key preshared_key; /* zero: none */
+	struct cr_key preshared_key;   /* zero: none */
 	struct base_endpoint endpoint; /* family NONE: the peer has to speak first */
-	uint16_t keepalive_s; /* persistent keepalive; 0: off */
-	bool endpoint_is_fixed; /* no roaming: authenticated packets from elsewhere are
+	uint16_t keepalive_s;          /* persistent keepalive; 0: off */
+	bool endpoint_is_fixed;        /* no roaming: authenticated packets from elsewhere are
 					   * accepted, but the endpoint stays */
-	unsigned owner; /* low bits of its receiver indices: the worker, or 0 */
-	void *user; /* host's link; wg_peer_user() */
-	struct wg_activity *activity; /* shared with the data owner; NULL: the device's own */
+	unsigned owner;                /* low bits of its receiver indices: the worker, or 0 */
+	void *user;                    /* host's link; wg_peer_user() */
+	struct wg_activity *activity;  /* shared with the data owner; NULL: the device's own */
 	const struct base_prefix *allowed_ips; /* whole packets only; copied */
 	size_t n_allowed_ips;
 };
@@ -138,14 +147,19 @@ struct wg_peer_config {
 /**
  * Add a peer, or change the one with this public key; a session survives what does not
  * concern it (endpoint, keepalive, allowed IPs), a new preshared key counts from the next handshake.
+ * Without an endpoint in @config a changed peer keeps the one that it has.
  * A peer with keepalive and endpoint starts a handshake at once (at the next wg_tick()).
- * Returns 0, -EINVAL (our own public key; a low-order key: its shared secret is zero), -ENOMEM.
+ * Returns 0, -EINVAL (our own public key; a low-order key: its shared secret is zero; port 0;
+ * owner out of range), -ENOMEM (a new peer was not added; of a known one all but some allowed
+ * IPs was changed).
  */
 BASE_MUST_CHECK int wg_peer_set(struct wg_device *device, const struct wg_peer_config *config,
 	uint64_t now_ns, struct wg_peer **ret_peer);
 /**
- * Unlink from handshakes and indices, tell the host (keypairs_clear), wipe and free the peer.
- * In the dataplane the caller makes sure first that no message of the owner names it any more.
+ * Unlink from handshakes and indices, tell the host (keypairs_clear, staged_clear), wipe the peer's secrets.
+ * The caller does not use @peer again; its memory goes once the data owner has given back its last
+ * keypair, which names it. In the dataplane the caller makes sure first that no other message
+ * of the owner names it any more.
  */
 void wg_peer_remove(struct wg_device *device, struct wg_peer *peer);
 struct wg_peer *wg_peer_find(struct wg_device *device, const struct cr_key *public_key);
@@ -156,10 +170,10 @@ struct wg_activity *wg_peer_activity(struct wg_peer *peer);
 /** Counts a person asks for; copied. */
 struct wg_peer_status {
 	struct base_endpoint endpoint; /* whole packets: where data goes */
-	uint64_t last_handshake_ns; /* monotonic, when the last session was confirmed; 0 never */
-	uint64_t handshakes; /* sessions confirmed */
-	uint64_t handshake_attempts; /* initiations sent */
-	uint64_t rx_bytes, tx_bytes; /* whole packets only: messages, with headers */
+	uint64_t last_handshake_ns;    /* monotonic, when the last session was confirmed; 0 never */
+	uint64_t handshakes;           /* sessions confirmed */
+	uint64_t handshake_attempts;   /* initiations sent */
+	uint64_t rx_bytes, tx_bytes;   /* whole packets only: messages, with headers */
 	unsigned staged_pkts;
 	bool has_session;
 };

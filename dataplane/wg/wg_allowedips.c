@@ -32,7 +32,7 @@ struct entry {
 
 struct wg_allowedips {
 	struct wg_allowedips_readers readers; /* first, see wg_allowedips_readers() */
-	struct entry *tries[2]; /* IPv4, IPv6 */
+	struct entry *tries[2];               /* IPv4, IPv6 */
 	wg_allowedips_retire retire;
 	void *ctx;
 	size_t n_prefixes;

@@ -92,10 +92,10 @@ struct wg_allowedips_list {
 static_assert(offsetof(struct wg_allowedips_list, low) <= 64, "an IPv4 list is one cache line");
 
 struct wg_allowedips_node {
-	uint64_t high, low; /* IPv6: the path that all in here share, */
+	uint64_t high, low;           /* IPv6: the path that all in here share, */
 	uint64_t high_mask, low_mask; /* as far as these say */
-	_Atomic uint32_t inherited; /* IPv6: answer for addresses off that path */
-	uint32_t at_byte; /* which byte of the address chooses the slot */
+	_Atomic uint32_t inherited;   /* IPv6: answer for addresses off that path */
+	uint32_t at_byte;             /* which byte of the address chooses the slot */
 	_Atomic uint64_t slots[];
 };
 

@@ -82,7 +82,7 @@ static_assert(CHUNK_KEYPAIRS >= 16 && CHUNK_KEYPAIRS < 32, "used fits a word");
 struct chunk {
 	struct chunk *next;
 	struct chunk **link; /* what points to this chunk */
-	uint32_t used; /* one bit per keypair */
+	uint32_t used;       /* one bit per keypair */
 	struct wg_keypair keypairs[] __attribute__((aligned(CHUNK_HEADER_BYTES)));
 };
 static_assert(offsetof(struct chunk, keypairs) == CHUNK_HEADER_BYTES, "as CHUNK_KEYPAIRS counts");

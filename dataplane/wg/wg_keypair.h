@@ -28,14 +28,14 @@ struct wg_peer;
 struct wg_keypair {
 	/* What sealing reads, in two cache lines. */
 	struct cr_key send_key;
-	uint64_t send_counter; /* of the next message; only the data owner writes it */
-	uint64_t birth_ns; /* when the handshake ended */
+	uint64_t send_counter;      /* of the next message; only the data owner writes it */
+	uint64_t birth_ns;          /* when the handshake ended */
 	uint32_t remote_index_le32; /* goes into the header of what we send */
-	uint32_t local_index; /* host order; what the peer puts into its headers */
-	struct wg_peer *peer; /* borrowed; valid while the keypair lives */
-	void *owner_data; /* the data owner's own link, NULL at birth */
-	bool is_initiator; /* we began this handshake */
-	bool is_confirmed; /* the peer is known to hold it: written by the data owner */
+	uint32_t local_index;       /* host order; what the peer puts into its headers */
+	struct wg_peer *peer;       /* borrowed; valid while the keypair lives */
+	void *owner_data;           /* the data owner's own link, NULL at birth */
+	bool is_initiator;          /* we began this handshake */
+	bool is_confirmed;          /* the peer is known to hold it: written by the data owner */
 	/* What opening reads. */
 	struct cr_key recv_key __attribute__((aligned(64)));
 	struct wg_replay replay;
@@ -44,9 +44,9 @@ static_assert(offsetof(struct wg_keypair, recv_key) <= 128, "sealing stays in tw
 
 /** The three of a peer. NULL where there is none. Zeroed: none. */
 struct wg_keypairs {
-	struct wg_keypair *current; /* seals; opens */
+	struct wg_keypair *current;  /* seals; opens */
 	struct wg_keypair *previous; /* opens only */
-	struct wg_keypair *next; /* responder's, not confirmed yet; opens only */
+	struct wg_keypair *next;     /* responder's, not confirmed yet; opens only */
 };
 
 /** At most so many keypairs die in one change. */

@@ -93,8 +93,8 @@ static_assert(sizeof(struct wg_data) == 16, "paper 5.4.6");
 #define WG_INITIATION_GAP_NS (20 * BASE_NS_PER_MS)
 
 /* Limits that outsiders meet. */
-#define WG_STAGED_PKTS_MAX 128 /* packets that wait for a handshake, per peer; oldest dropped */
+#define WG_STAGED_PKTS_MAX 128  /* packets that wait for a handshake, per peer; oldest dropped */
 #define WG_SOURCE_RATE_PER_S 20 /* handshake messages per source and second under load, */
-#define WG_SOURCE_BURST_MSGS 5 /* beyond a burst of so many */
+#define WG_SOURCE_BURST_MSGS 5  /* beyond a burst of so many */
 
 #endif

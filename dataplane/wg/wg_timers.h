@@ -17,6 +17,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base_clock.h"
 #include "wg_messages.h"
 
 /**
@@ -58,6 +59,50 @@ static inline void wg_activity_received(struct wg_activity *activity, uint64_t n
 	wg_activity_store(&activity->data_tx_unanswered_ns, 0);
 	if (is_data && wg_activity_load(&activity->data_rx_unanswered_ns) == 0)
 		wg_activity_store(&activity->data_rx_unanswered_ns, now_ns);
+}
+
+/** What the device knows of one peer's times. Zeroed: nothing happened, nothing wanted. */
+struct wg_timers {
+	uint64_t attempt_ns;    /* since when we want a handshake; 0: we do not */
+	uint64_t retry_ns;      /* when the attempt sends its next initiation */
+	uint64_t initiation_ns; /* when we sent the last one */
+	uint64_t session_ns;    /* birth of the newest keypair; 0: no key material */
+	uint64_t confirmed_ns;  /* birth of the newest one that both ends are known to hold */
+	uint64_t heard_ns;      /* last authenticated handshake message of the peer */
+	uint64_t handshake_traffic_ns; /* last handshake message, either way */
+	uint64_t keepalive_ns;         /* when we last asked the data owner for a keepalive */
+	uint64_t silence_handled_ns;   /* when silence last made us begin a handshake */
+	uint64_t silence_jitter_ns;
+	uint64_t interval_ns; /* persistent keepalive; 0: off */
+	bool has_endpoint;
+};
+
+/** Actions that may be due, as bits. */
+enum wg_timers_action {
+	WG_TIMERS_GIVE_UP = 1 << 0,   /* end the attempt, drop what is staged */
+	WG_TIMERS_INITIATE = 1 << 1,  /* send an initiation of the attempt */
+	WG_TIMERS_BEGIN = 1 << 2,     /* begin an attempt: the peer fell silent */
+	WG_TIMERS_KEEPALIVE = 1 << 3, /* answer data with an empty message */
+	WG_TIMERS_PERSISTENT =
+		1 << 4,          /* keep the path open; begin an attempt if there is no session */
+	WG_TIMERS_WIPE = 1 << 5, /* end the session, wipe its keys */
+};
+
+/**
+ * Which actions are due. The caller carries them out, which moves the times: wg_timers_next_ns()
+ * is then later than @now_ns.
+ */
+unsigned wg_timers_due(
+	const struct wg_timers *timers, const struct wg_activity *activity, uint64_t now_ns);
+
+/** When to look next; BASE_NEVER_NS for a peer without session, attempt and keepalive. */
+uint64_t wg_timers_next_ns(
+	const struct wg_timers *timers, const struct wg_activity *activity, uint64_t now_ns);
+
+/** A confirmed session that may still seal. */
+static inline bool wg_timers_has_session(const struct wg_timers *timers, uint64_t now_ns)
+{
+	return timers->confirmed_ns != 0 && now_ns < timers->confirmed_ns + WG_REJECT_AFTER_NS;
 }
 
 #endif

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The handshake's algebra: Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s (paper 5.4.2, 5.4.3).
+ *
+ *     initiator                                        responder
+ *     -> e, es, s, ss, {timestamp}                     (knows s afterwards)
+ *                              <- e, ee, se, psk, {}   (both have transport keys)
+ *
+ * Nothing in here looks at time, peers, MACs or sockets, and nothing is stored before it is
+ * authenticated: each step works on a copy and gives it out only when its tag was right. A
+ * shared secret of zeros is a failure in both roles. Thread: the device's.
+ */
+#ifndef WG_NOISE_H
+#define WG_NOISE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "cr_noise.h"
+#include "cr_secret.h"
+#include "wg_messages.h"
+
+/** Who we are. */
+struct wg_noise_identity {
+	struct cr_key private_key;
+	struct cr_key public_key;
+};
+
+/** Who the peer is, and what only we two can compute. */
+struct wg_noise_remote {
+	struct cr_key public_key;
+	struct cr_key preshared_key; /* zero: none */
+	struct cr_key static_static; /* computed once: saves one X25519 per handshake */
+};
+
+/** An initiation of ours that waits for its response. */
+struct wg_noise_handshake {
+	struct cr_noise noise;
+	struct cr_key ephemeral_private;
+	uint32_t local_index;
+};
+
+/** An initiation of somebody, as far as it has been opened. Wipe with wg_noise_request_fini(). */
+struct wg_noise_request {
+	struct cr_noise noise;
+	struct cr_key ephemeral_public;
+	struct cr_key static_public; /* who says it is; proved by the timestamp's tag */
+	uint8_t timestamp[WG_TIMESTAMP_BYTES];
+};
+
+/** Transport keys. */
+struct wg_noise_keys {
+	struct cr_key send;
+	struct cr_key recv;
+};
+
+/** False: the private key and this public key give zeros. Wipe with base_wipe(). */
+BASE_MUST_CHECK bool wg_noise_remote_init(struct wg_noise_remote *remote,
+	const struct wg_noise_identity *identity, const struct cr_key *public_key);
+
+/**
+ * TAI64N of @unix_ns, for ours. As in the kernel, seconds since 1970 count from 2^62 + 10 without
+ * leap seconds, and the nanoseconds are cut to WG_TIMESTAMP_STEP_NS, so that they tell
+ * outsiders little about our clock; that is less than the time between two initiations.
+ * Compare two with memcmp().
+ */
+void wg_noise_timestamp(uint8_t ret_timestamp[WG_TIMESTAMP_BYTES], uint64_t unix_ns);
+#define WG_TIMESTAMP_STEP_NS (UINT64_C(1) << 24)
+static_assert(
+	WG_TIMESTAMP_STEP_NS < WG_INITIATION_GAP_NS, "two initiations never share a timestamp");
+
+/** Begin. @handshake->local_index is set; all of @ret_message but the MACs is written. */
+BASE_MUST_CHECK bool wg_noise_initiation_create(struct wg_noise_handshake *handshake,
+	const struct wg_noise_identity *identity, const struct wg_noise_remote *remote,
+	const uint8_t timestamp[WG_TIMESTAMP_BYTES], struct wg_initiation *ret_message);
+
+/** First half: who claims to be calling? Nothing is proved yet but knowledge of our public key. */
+BASE_MUST_CHECK bool wg_noise_initiation_open(struct wg_noise_request *ret_request,
+	const struct wg_noise_identity *identity, const struct wg_initiation *message);
+/** Second half, with the peer found: authenticates it, and reads the timestamp. */
+BASE_MUST_CHECK bool wg_noise_initiation_accept(struct wg_noise_request *request,
+	const struct wg_noise_remote *remote, const struct wg_initiation *message);
+void wg_noise_request_fini(struct wg_noise_request *request);
+
+/** Answer. All of @ret_message but the MACs is written; @request is used up and wiped. */
+BASE_MUST_CHECK bool wg_noise_response_create(struct wg_noise_request *request,
+	const struct wg_noise_remote *remote, const struct wg_initiation *initiation,
+	uint32_t local_index, struct wg_response *ret_message, struct wg_noise_keys *ret_keys);
+
+/** The answer to ours. On failure @handshake goes on waiting, unchanged; on success wipe it. */
+BASE_MUST_CHECK bool wg_noise_response_accept(const struct wg_noise_handshake *handshake,
+	const struct wg_noise_identity *identity, const struct wg_noise_remote *remote,
+	const struct wg_response *message, struct wg_noise_keys *ret_keys);
+
+#endif
