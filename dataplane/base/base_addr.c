@@ -193,25 +193,68 @@ bool base_prefix_contains(const struct base_prefix *prefix, const struct base_ad
 	return base_addr_equal(&host.addr, &prefix->addr);
 }
 
-/* The finaliser of MurmurHash3 (Appleby, public domain constants): every input bit moves every output bit. */
-static uint64_t mix64(uint64_t x)
+static uint64_t rotate_left(uint64_t x, int n)
 {
-	x ^= x >> 33;
-	x *= UINT64_C(0xff51afd7ed558ccd);
-	x ^= x >> 33;
-	x *= UINT64_C(0xc4ceb9fe1a85ec53);
-	return x ^ x >> 33;
+	return x << n | x >> (64 - n);
+}
+
+static void sip_rounds(uint64_t v[4], int n)
+{
+	while (n-- > 0) {
+		v[0] += v[1];
+		v[2] += v[3];
+		v[1] = rotate_left(v[1], 13) ^ v[0];
+		v[3] = rotate_left(v[3], 16) ^ v[2];
+		v[0] = rotate_left(v[0], 32);
+		v[2] += v[1];
+		v[0] += v[3];
+		v[1] = rotate_left(v[1], 17) ^ v[2];
+		v[3] = rotate_left(v[3], 21) ^ v[0];
+		v[2] = rotate_left(v[2], 32);
+	}
+}
+
+/*
+ * SipHash-2-4 (Aumasson and Bernstein, 2012): who sends the addresses does not know the key, and
+ * so cannot fill one bucket of a table on purpose.
+ */
+static uint64_t siphash(uint64_t k0, uint64_t k1, const uint8_t *data, size_t len)
+{
+	uint64_t v[4] = {k0 ^ UINT64_C(0x736f6d6570736575), k1 ^ UINT64_C(0x646f72616e646f6d),
+		k0 ^ UINT64_C(0x6c7967656e657261), k1 ^ UINT64_C(0x7465646279746573)};
+	uint8_t last[8] = {0};
+	size_t whole = len / 8;
+
+	memcpy(last, data + 8 * whole, len % 8);
+	last[7] = (uint8_t)len;
+	for (size_t i = 0; i <= whole; i++) {
+		uint64_t word = base_load_le64(i < whole ? data + 8 * i : last);
+
+		v[3] ^= word;
+		sip_rounds(v, 2);
+		v[0] ^= word;
+	}
+	v[2] ^= 0xff;
+	sip_rounds(v, 4);
+	return v[0] ^ v[1] ^ v[2] ^ v[3];
 }
 
 uint64_t base_addr_hash(const struct base_addr *addr, uint64_t seed)
 {
-	uint64_t h = mix64(seed ^ addr->family);
+	uint8_t text[sizeof(addr->bytes) + 1];
 
-	h = mix64(h ^ base_load_le64(addr->bytes));
-	return mix64(h ^ base_load_le64(addr->bytes + 8));
+	memcpy(text, addr->bytes, sizeof(addr->bytes));
+	text[16] = addr->family;
+	/* The second key word need not be secret: 64 unknown bits are out of reach. */
+	return siphash(seed, 0, text, sizeof(text));
 }
 
 uint64_t base_endpoint_hash(const struct base_endpoint *endpoint, uint64_t seed)
 {
-	return mix64(base_addr_hash(&endpoint->addr, seed) ^ endpoint->port);
+	uint8_t text[sizeof(endpoint->addr.bytes) + 3];
+
+	memcpy(text, endpoint->addr.bytes, sizeof(endpoint->addr.bytes));
+	text[16] = endpoint->addr.family;
+	base_store_be16(text + 17, endpoint->port);
+	return siphash(seed, 0, text, sizeof(text));
 }

@@ -79,7 +79,10 @@ bool base_endpoint_equal(const struct base_endpoint *a, const struct base_endpoi
 /** True if @addr lies in @prefix (never across families). */
 bool base_prefix_contains(const struct base_prefix *prefix, const struct base_addr *addr);
 
-/** A 64-bit mix of the value and @seed; for tables whose seed outsiders do not know. */
+/**
+ * A keyed hash (SipHash) of the value, for tables that outsiders fill: @seed comes from the
+ * kernel's random numbers and is told to nobody. Some 100 cycles.
+ */
 uint64_t base_addr_hash(const struct base_addr *addr, uint64_t seed);
 uint64_t base_endpoint_hash(const struct base_endpoint *endpoint, uint64_t seed);
 

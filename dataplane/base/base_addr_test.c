@@ -243,6 +243,27 @@ static void test_equal_and_hash(void **state)
 	assert_true(base_prefix_equal(&p, &q));
 }
 
+/* SipHash's own vectors: key 00..0f, message 00, 01, 02...; 15 bytes are the paper's example. */
+static void test_siphash_vectors(void **state)
+{
+	static const struct {
+		size_t len;
+		uint64_t hash;
+	} cases[] = {
+		{0, UINT64_C(0x726fdb47dd0e0e31)},
+		{1, UINT64_C(0x74f839c593dc67fd)},
+		{15, UINT64_C(0xa129ca6149be45e5)},
+		{63, UINT64_C(0x958a324ceb064572)},
+	};
+	uint8_t message[64];
+
+	for (uint8_t i = 0; i < sizeof(message); i++)
+		message[i] = i;
+	for (size_t i = 0; i < BASE_ARRAY_LEN(cases); i++)
+		assert_true(siphash(UINT64_C(0x0706050403020100), UINT64_C(0x0f0e0d0c0b0a0908),
+				    message, cases[i].len) == cases[i].hash);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -257,6 +278,7 @@ int main(void)
 		cmocka_unit_test(test_contains_against_bits),
 		cmocka_unit_test(test_families_never_mix),
 		cmocka_unit_test(test_equal_and_hash),
+		cmocka_unit_test(test_siphash_vectors),
 	};
 
 	return cmocka_run_group_tests_name("base_addr", tests, NULL, NULL);
