@@ -9,8 +9,8 @@
  *	GET  /v1/daemons              connected daemons, ordered by id
  *	POST /v1/daemons/{id}/exec    run a command there
  *
- * Errors are {"error": {"code", "message"}}. Times are seconds since 1970 with a fraction; what is
- * not known is null.
+ * Errors are {"error": {"code", "message"}}. Times are whole seconds since 1970; what is not known
+ * is null.
  */
 #ifndef CTL_API_H
 #define CTL_API_H

@@ -14,7 +14,7 @@ static json_t *unix_time(uint64_t then_ns, uint64_t now_ns)
 
 	if (then_ns == 0)
 		return json_null();
-	return json_real((double)((unix_ns - (now_ns - then_ns)) / BASE_NS_PER_MS) / 1000.0);
+	return json_integer((json_int_t)((unix_ns - (now_ns - then_ns)) / BASE_NS_PER_S));
 }
 
 static json_t *endpoint_text(const struct base_endpoint *endpoint)
@@ -100,13 +100,13 @@ json_t *ctl_api_status(const struct ctl_api_sources *sources, uint64_t now_ns)
 {
 	const struct ctl_config *config = sources->config;
 
-	return json_pack("{s:s, s:s, s:i, s:s, s:o, s:f, s:o, s:o, s:o, s:o, s:o, s:o}", "state",
+	return json_pack("{s:s, s:s, s:i, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "state",
 		"running", "version", SANDD_VERSION, "pid", (int)getpid(), "mode",
 		!config->has_tunnel                                      ? "direct"
 			: config->direct.addr.family == BASE_FAMILY_NONE ? "tunnel"
 									 : "tunnel+direct",
 		"started", unix_time(sources->started_ns, now_ns), "uptime_s",
-		(double)((now_ns - sources->started_ns) / BASE_NS_PER_MS) / 1000.0, "controller",
+		number((now_ns - sources->started_ns) / BASE_NS_PER_S), "controller",
 		endpoint_text(&config->listen), "controller_direct", endpoint_text(&config->direct),
 		"daemons", number(ctl_registry_count(ctl_controller_registry(sources->controller))),
 		"peers", number(config->n_peers), "requests",
