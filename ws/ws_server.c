@@ -13,6 +13,7 @@
 #include "base_log.h"
 #include "ws_codec.h"
 #include "ws_queue.h"
+#include "ws_rx.h"
 #include "ws_service.h"
 
 BASE_LOG_CATEGORY("ws");
@@ -29,8 +30,6 @@ BASE_LOG_CATEGORY("ws");
 #define CLOSE_GRACE_MS 5000
 /* Sockets that are no connection yet: requests under way, /health, /stats. */
 #define PENDING_SOCKETS_MAX 512
-/* Kept between messages; larger buffers go back. */
-#define RX_KEEP_BYTES 4096
 /* A Close frame's payload less its status (RFC 6455, section 5.5). */
 #define CLOSE_REASON_BYTES_MAX 123
 
@@ -43,9 +42,7 @@ struct ws_conn {
 	struct ws_socket *socket;
 	void *user;
 	struct ws_queue tx;
-	/* A message on its way in; what has arrived, never what its header promises. */
-	char *rx;
-	size_t rx_len, rx_size;
+	struct ws_rx rx;
 	bool is_rx_skipped;
 	bool has_spoken; /* a message has come */
 	bool is_pending; /* something waits to be written */
@@ -82,10 +79,10 @@ static void conn_end(struct ws_conn *conn)
 	server->host->closed(server->ctx, conn);
 	LIST_REMOVE(conn, entry);
 	server->stats.conns--;
-	server->stats.buffered_bytes -= conn->tx.n_bytes + conn->rx_size;
+	server->stats.buffered_bytes -= conn->tx.n_bytes + conn->rx.size;
 	conn->socket->state = NULL;
 	ws_queue_fini(&conn->tx);
-	free(conn->rx);
+	ws_rx_fini(&conn->rx);
 	free(conn);
 }
 
@@ -121,40 +118,6 @@ static int conn_abort(struct ws_conn *conn, enum lws_close_status status, const 
 
 /* ---- messages in ---- */
 
-static void rx_release(struct ws_conn *conn)
-{
-	conn->rx_len = 0;
-	if (conn->rx_size <= RX_KEEP_BYTES)
-		return;
-	conn->server->stats.buffered_bytes -= conn->rx_size;
-	free(conn->rx);
-	conn->rx = NULL;
-	conn->rx_size = 0;
-}
-
-static int rx_append(struct ws_conn *conn, const char *piece, size_t len)
-{
-	struct ws_server *server = conn->server;
-	size_t size = conn->rx_size ? conn->rx_size : RX_KEEP_BYTES;
-	char *rx;
-
-	while (size < conn->rx_len + len)
-		size *= 2;
-	if (size != conn->rx_size) {
-		if (server->stats.buffered_bytes + (size - conn->rx_size) > BUFFERED_BYTES_MAX)
-			return -ENOMEM;
-		rx = realloc(conn->rx, size);
-		if (!rx)
-			return -ENOMEM;
-		server->stats.buffered_bytes += size - conn->rx_size;
-		conn->rx = rx;
-		conn->rx_size = size;
-	}
-	memcpy(conn->rx + conn->rx_len, piece, len);
-	conn->rx_len += len;
-	return 0;
-}
-
 static void deliver(struct ws_conn *conn, const char *text, size_t len)
 {
 	struct ws_server *server = conn->server;
@@ -183,12 +146,46 @@ static void deliver(struct ws_conn *conn, const char *text, size_t len)
 		base_log_text(shown, sizeof(shown), why.text, strlen(why.text)));
 }
 
+/* A whole message in one piece, the usual case, is not copied. */
+static int take_piece(
+	struct ws_conn *conn, const char *piece, size_t len, size_t left, bool is_last)
+{
+	struct ws_server *server = conn->server;
+	size_t old_size = conn->rx.size;
+	int ret;
+
+	if (is_last && conn->rx.len == 0 && len <= WS_FRAME_BYTES_MAX) {
+		deliver(conn, piece, len);
+		return 0;
+	}
+	/* Its buffer may double. */
+	if (server->stats.buffered_bytes + old_size + len > BUFFERED_BYTES_MAX)
+		ret = -ENOMEM;
+	else
+		ret = ws_rx_add(&conn->rx, piece, len, left);
+	if (ret == 0 && is_last) {
+		deliver(conn, conn->rx.bytes, conn->rx.len);
+		ws_rx_reset(&conn->rx);
+	}
+	server->stats.buffered_bytes += conn->rx.size;
+	server->stats.buffered_bytes -= old_size;
+	if (ret == -EMSGSIZE) {
+		server->stats.closed_too_large++;
+		return conn_abort(
+			conn, LWS_CLOSE_STATUS_MESSAGE_TOO_LARGE, "message larger than 8 MiB");
+	}
+	if (ret) {
+		server->stats.closed_no_memory++;
+		return conn_abort(conn, LWS_CLOSE_STATUS_UNEXPECTED_CONDITION, "out of buffers");
+	}
+	return 0;
+}
+
 static int on_receive(struct ws_conn *conn, const char *piece, size_t len)
 {
 	struct lws *wsi = conn->socket->wsi;
 	struct ws_server *server = conn->server;
 	size_t left = lws_remaining_packet_payload(wsi);
-	bool is_last = left == 0 && lws_is_final_fragment(wsi);
 
 	if (conn->is_closing)
 		return 0;
@@ -201,25 +198,7 @@ static int on_receive(struct ws_conn *conn, const char *piece, size_t len)
 	}
 	if (conn->is_rx_skipped)
 		return 0;
-	if (left > WS_FRAME_BYTES_MAX || conn->rx_len + len + left > WS_FRAME_BYTES_MAX) {
-		server->stats.closed_too_large++;
-		rx_release(conn);
-		return conn_abort(
-			conn, LWS_CLOSE_STATUS_MESSAGE_TOO_LARGE, "message larger than 8 MiB");
-	}
-	if (is_last && conn->rx_len == 0) {
-		deliver(conn, piece, len);
-		return 0;
-	}
-	if (rx_append(conn, piece, len)) {
-		server->stats.closed_no_memory++;
-		return conn_abort(conn, LWS_CLOSE_STATUS_UNEXPECTED_CONDITION, "out of buffers");
-	}
-	if (is_last) {
-		deliver(conn, conn->rx, conn->rx_len);
-		rx_release(conn);
-	}
-	return 0;
+	return take_piece(conn, piece, len, left, left == 0 && lws_is_final_fragment(wsi));
 }
 
 /* ---- messages out ---- */

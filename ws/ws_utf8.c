@@ -83,16 +83,16 @@ char *ws_utf8_repair(const char *text, size_t len, size_t *ret_len)
 	return out;
 }
 
-size_t ws_utf8_cut(const char *text, size_t len, size_t max)
+size_t ws_utf8_trim(const char *text, size_t len)
 {
 	const uint8_t *p = (const uint8_t *)text;
-	size_t cut = len < max ? len : max;
-	size_t start = cut, bad;
+	size_t back = 1, bad;
 
-	if (cut == len)
-		return cut;
-	/* A character has at most three continuation bytes before the cut. */
-	while (start > 0 && cut - start < 4 && (p[start] & 0xc0) == 0x80)
-		start--;
-	return char_bytes(p + start, len - start, &bad) > cut - start && start < cut ? start : cut;
+	/* A cut character has at most three bytes. */
+	while (back <= 3 && back < len && (p[len - back] & 0xc0) == 0x80)
+		back++;
+	if (back > 3 || back > len || p[len - back] < 0xc2)
+		return len;
+	/* Ill-formed as a whole, but every byte there is belongs: the rest is missing. */
+	return char_bytes(p + len - back, back, &bad) == 0 && bad == back ? len - back : len;
 }

@@ -17,7 +17,7 @@ bool ws_utf8_is_valid(const char *text, size_t len);
  */
 char *ws_utf8_repair(const char *text, size_t len, size_t *ret_len);
 
-/** The longest prefix of at most @max bytes that does not end inside a character. */
-size_t ws_utf8_cut(const char *text, size_t len, size_t max);
+/** @len without the bytes of a last character that begins well and is cut short. */
+size_t ws_utf8_trim(const char *text, size_t len);
 
 #endif
