@@ -1,0 +1,572 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The dataplane's ladder: up in dp_start(), down in reverse in dp_free(); and what control does
+ * between (dp_service, dp_stats_get). Control thread, but for dp_from_host(), which is the host thread's.
+ * Next to read: dp_worker.h.
+ */
+#include "dp_api.h"
+
+#include "dp_aead_mb.h"
+#include "dp_dataplane.h"
+#include "dp_test.h"
+
+#include <sched.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include <rte_errno.h>
+#include <rte_launch.h>
+#include <rte_lcore.h>
+
+/* Events handled by one dp_service(), so that control's loop stays fair. */
+#define EVENTS_PER_SERVICE 256
+
+/* Ring and null ports have no kernel behind them: one flat network, everybody a hop away. */
+static void nexthop_flat(const struct dp_underlay_view *view, const struct base_addr *dst,
+	const struct base_addr *src, struct dp_nexthop *ret_nexthop)
+{
+	static const uint8_t our4[4] = DP_TEST_OUR_ADDR4;
+	static const uint8_t our6[16] = {0x20, 0x01, 0x0d, 0xb8, [15] = 1};
+
+	*ret_nexthop = (struct dp_nexthop){
+		.state = DP_NEXTHOP_OK,
+		.mtu_bytes = DP_TEST_MTU_BYTES,
+		.src_mac = {2, 0, 0, 0, 0, 1},
+		.dst_mac = {2, 0, 0, 0, 0, 2},
+		.gateway = *dst,
+	};
+	if (src)
+		ret_nexthop->src_addr = *src;
+	else if (dst->family == BASE_FAMILY_V4)
+		ret_nexthop->src_addr = base_addr_from_bytes(BASE_FAMILY_V4, our4);
+	else
+		ret_nexthop->src_addr = base_addr_from_bytes(BASE_FAMILY_V6, our6);
+}
+
+void dp_wait_a_little(struct dp *dp)
+{
+	if (dp->is_stepped)
+		dp_test_round(dp, dp->step_ns);
+	else
+		sched_yield();
+}
+
+uint64_t dp_now_ns(const struct dp *dp)
+{
+	return dp->is_stepped ? dp->step_ns : base_clock_now_ns();
+}
+
+/* Configuration. */
+
+static int check_config(const struct dp_config *config, struct base_error *ret_error)
+{
+	if (config->n_ports == 0 || config->n_ports > DP_PORTS_MAX)
+		return base_error_set(ret_error, -EINVAL, "ports: 1 to %d, not %u", DP_PORTS_MAX,
+			config->n_ports);
+	if (config->n_workers == 0 || config->n_workers > DP_WORKERS_MAX)
+		return base_error_set(ret_error, -EINVAL, "workers: 1 to %d, not %u",
+			DP_WORKERS_MAX, config->n_workers);
+	if (config->n_host_addrs > DP_HOST_ADDRS_MAX)
+		return base_error_set(ret_error, -EINVAL, "host addresses: at most %d, not %u",
+			DP_HOST_ADDRS_MAX, config->n_host_addrs);
+	if (config->listen_port == 0)
+		return base_error_set(ret_error, -EINVAL, "listen_port: 1 to 65535, not 0");
+	if (config->host_mtu < 576 || config->host_mtu > RTE_MBUF_DEFAULT_DATAROOM - 256)
+		return base_error_set(ret_error, -EINVAL, "mtu: 576 to %d, not %u",
+			RTE_MBUF_DEFAULT_DATAROOM - 256, config->host_mtu);
+	return 0;
+}
+
+static bool has_kernel_device(const struct dp_port_config *port)
+{
+	return port->kind == DP_PORT_AF_XDP || port->kind == DP_PORT_AF_PACKET;
+}
+
+/* Cipher: the fastest that works here, or the one that was asked for. */
+static const struct cr_aead_ops *aead_choose(const char *name)
+{
+	struct cr_aead *probe;
+
+	if (name && strcmp(name, cr_aead_sodium.name) == 0)
+		return &cr_aead_sodium;
+	if (name && strcmp(name, dp_aead_mb.name) == 0)
+		return &dp_aead_mb;
+	if (name && strcmp(name, "auto") != 0)
+		return NULL;
+	probe = dp_aead_mb.new();
+	if (!probe)
+		return &cr_aead_sodium;
+	dp_aead_mb.free(probe);
+	return &dp_aead_mb;
+}
+
+/* Steps of the ladder. */
+
+static int start_ports(struct dp *dp, const struct dp_config *config, struct base_error *ret_error)
+{
+	for (unsigned i = 0; i < config->n_ports; i++) {
+		int error = dp_port_start(&dp->ports[i], config, i, dp->pool, ret_error);
+
+		dp->n_ports = i + 1;
+		if (error)
+			return error;
+	}
+	return 0;
+}
+
+static void publish_view(void *ctx, struct dp_underlay_view *view)
+{
+	struct dp *dp = ctx;
+
+	dp_tables_publish_view(&dp->tables, dp->rcu, view);
+}
+
+static void link_changed(void *ctx, unsigned device, bool is_up)
+{
+	struct dp *dp = ctx;
+	char text[64];
+
+	if (device >= dp->n_ports || !dp->callbacks.event)
+		return;
+	snprintf(text, sizeof(text), "port %s is %s", dp->ports[device].device,
+		is_up ? "up" : "down");
+	dp->callbacks.event(dp->ctx, &(struct dp_event){.type = DP_EVENT_PORT, .text = text});
+}
+
+static int start_underlay(
+	struct dp *dp, const struct dp_config *config, struct base_error *ret_error)
+{
+	struct dp_underlay_config underlay = {
+		.publish = publish_view, .link = link_changed, .ctx = dp};
+	bool has_device = false;
+
+	for (unsigned i = 0; i < config->n_ports; i++) {
+		/* By position: a port without a kernel device keeps its place, empty. */
+		if (has_kernel_device(&config->ports[i])) {
+			memcpy(underlay.devices[i], config->ports[i].device,
+				sizeof(underlay.devices[i]));
+			has_device = true;
+		}
+	}
+	underlay.n_devices = config->n_ports;
+	dp->nexthop_lookup = has_device ? dp_underlay_lookup : nexthop_flat;
+	if (!has_device)
+		return 0;
+	dp->underlay = dp_underlay_new(&underlay, ret_error);
+	return dp->underlay ? 0 : -errno;
+}
+
+static void assign_queues(struct dp_worker *worker)
+{
+	for (uint16_t port = 0; port < worker->n_ports; port++) {
+		for (uint16_t q = 0; q < worker->ports[port].n_queues; q++) {
+			if (q % worker->n_workers == worker->id)
+				worker->rx_queues[worker->n_rx_queues++] =
+					(struct dp_rx_queue){.port = port, .queue = q};
+		}
+	}
+}
+
+/* A worker watches the sockets of its queues; where they cannot be told apart, all of them. */
+static int watch_sockets(struct dp_worker *worker)
+{
+	for (unsigned i = 0; i < worker->n_rx_queues; i++) {
+		const struct dp_port *port = &worker->ports[worker->rx_queues[i].port];
+
+		for (unsigned f = 0; f < port->n_fds; f++) {
+			int error = 0;
+
+			if (port->n_fds != port->n_queues || f == worker->rx_queues[i].queue)
+				error = dp_idle_add_fd(worker->idle, port->fds[f]);
+			if (error && error != -EEXIST)
+				return error;
+		}
+	}
+	return 0;
+}
+
+static int start_worker(struct dp *dp, const struct dp_config *config, unsigned i,
+	const struct cr_aead_ops *aead, struct base_error *ret_error)
+{
+	struct dp_worker *worker = &dp->workers[i];
+	int error;
+
+	worker->dp = dp;
+	worker->id = i;
+	worker->cpu = config->worker_cpus[i];
+	worker->lcore = i + 1;
+	worker->n_workers = dp->n_workers;
+	worker->workers = dp->workers;
+	worker->ports = dp->ports;
+	worker->n_ports = dp->n_ports;
+	worker->listen_port = config->listen_port;
+	base_store_be16(&worker->listen_port_be16, config->listen_port);
+	worker->host_mtu_bytes = config->host_mtu;
+	worker->tables = &dp->tables;
+	worker->pool = dp->pool;
+	worker->aead_ops = aead;
+	worker->handshake_ring = dp_handshake_message_ring(dp->handshake);
+	worker->note_ring = dp_handshake_note_ring(dp->handshake);
+	worker->handshake_idle = dp_handshake_idle(dp->handshake);
+	worker->qsbr = dp_rcu_qsbr(dp->rcu);
+	assign_queues(worker);
+	error = dp_worker_init(worker, ret_error);
+	if (error)
+		return error;
+	error = watch_sockets(worker);
+	return error ? base_error_set(ret_error, error, "worker %u: cannot watch its sockets: %s",
+			       i, strerror(-error))
+		     : 0;
+}
+
+static int start_workers(struct dp *dp, const struct dp_config *config,
+	const struct cr_aead_ops *aead, struct base_error *ret_error)
+{
+	size_t bytes = config->n_workers * sizeof(*dp->workers);
+
+	dp->workers = aligned_alloc(RTE_CACHE_LINE_SIZE, bytes);
+	if (!dp->workers)
+		return base_error_set(
+			ret_error, -ENOMEM, "no memory for %u workers", config->n_workers);
+	memset(dp->workers, 0, bytes);
+	dp->n_workers = config->n_workers;
+	for (unsigned i = 0; i < config->n_workers; i++) {
+		int error = start_worker(dp, config, i, aead, ret_error);
+
+		if (error)
+			return error;
+	}
+	return 0;
+}
+
+static int start_host(struct dp *dp, const struct dp_config *config, struct base_error *ret_error)
+{
+	struct dp_host_config host = {
+		.n_addrs = config->n_host_addrs,
+		.mtu_bytes = config->host_mtu,
+		.cpu = config->control_cpu,
+		.pool = dp->pool,
+		.ring_size = DP_HOST_RING_PKTS,
+		.from_host = dp_from_host,
+		.ctx = dp,
+	};
+
+	if (config->host_device[0] == '\0')
+		return 0;
+	memcpy(host.device, config->host_device, sizeof(host.device));
+	memcpy(host.addrs, config->host_addrs, sizeof(host.addrs));
+	dp->host = dp_host_new(&host, ret_error);
+	if (!dp->host)
+		return -errno;
+	for (unsigned i = 0; i < dp->n_workers; i++) {
+		dp->workers[i].host = dp->host;
+		dp->workers[i].host_ring = dp_host_ring(dp->host);
+	}
+	return 0;
+}
+
+static int start_threads(
+	struct dp *dp, const struct dp_config *config, struct base_error *ret_error)
+{
+	int error = dp_handshake_start(dp->handshake, config->control_cpu);
+
+	if (error)
+		return base_error_set(ret_error, error, "handshake thread: %s", strerror(-error));
+	for (unsigned i = 0; i < dp->n_workers; i++) {
+		error = rte_eal_remote_launch(
+			dp_worker_main, &dp->workers[i], dp->workers[i].lcore);
+		if (error)
+			return base_error_set(ret_error, error,
+				"worker %u: its lcore does not start: %s", i, strerror(-error));
+		dp->n_running = i + 1;
+	}
+	return 0;
+}
+
+static int watch(struct dp *dp, int fd)
+{
+	struct epoll_event event = {.events = EPOLLIN};
+
+	return epoll_ctl(dp->epoll_fd, EPOLL_CTL_ADD, fd, &event) == 0 ? 0 : -errno;
+}
+
+static int start_shared(struct dp *dp, const struct dp_config *config, struct base_error *ret_error)
+{
+	int error;
+
+	dp->pool = dp_pool_new(config);
+	dp->rcu = dp_rcu_new(config->n_workers + 1);
+	dp->events = dp_events_new();
+	dp->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	if (!dp->pool || !dp->rcu || !dp->events || dp->epoll_fd < 0)
+		return base_error_set(ret_error, -ENOMEM,
+			"no memory for packets and rings; memory_mb: %u is too little",
+			dp_memory_mb(config));
+	error = dp_tables_init(&dp->tables, dp->rcu, config);
+	if (error)
+		return base_error_set(ret_error, error, "filter: %s",
+			error == -EINVAL ? "a rule mixes IPv4 and IPv6, or its ports are empty"
+					 : strerror(-error));
+	dp->handshake = dp_handshake_new(dp, &config->private_key);
+	return dp->handshake
+		? 0
+		: base_error_set(ret_error, -errno, "handshake thread: %s", strerror(errno));
+}
+
+static int start_all(struct dp *dp, const struct dp_config *config, void (*warn)(const char *line),
+	struct base_error *ret_error)
+{
+	const struct cr_aead_ops *aead = aead_choose(config->crypto);
+	int error = check_config(config, ret_error);
+
+	if (error)
+		return error;
+	if (!aead)
+		return base_error_set(ret_error, -EINVAL,
+			"crypto: auto, ipsec-mb or libsodium, not %s", config->crypto);
+	error = dp_eal_init(config, dp->is_stepped ? 0 : config->n_workers, warn, ret_error);
+	if (!error)
+		error = start_shared(dp, config, ret_error);
+	/* The guard before the ports: a port number that is taken stops us before anything is attached. */
+	if (!error && has_kernel_device(&config->ports[0])) {
+		error = dp_guard_open(&dp->guard, config->listen_port, ret_error);
+		dp->has_guard = error == 0;
+	}
+	if (!error)
+		error = start_ports(dp, config, ret_error);
+	if (!error)
+		error = start_underlay(dp, config, ret_error);
+	if (!error)
+		error = start_workers(dp, config, aead, ret_error);
+	if (!error && !dp->is_stepped)
+		error = start_threads(dp, config, ret_error);
+	/* The host interface last: its thread hands packets to workers. */
+	if (!error)
+		error = start_host(dp, config, ret_error);
+	if (!error)
+		error = watch(dp, dp_events_fd(dp->events));
+	if (!error && dp->underlay)
+		error = watch(dp, dp_underlay_fd(dp->underlay));
+	return error;
+}
+
+struct dp *dp_start(const struct dp_config *config, const struct dp_callbacks *callbacks, void *ctx,
+	bool is_stepped, void (*warn)(const char *line), struct base_error *ret_error)
+{
+	struct dp *dp = aligned_alloc(RTE_CACHE_LINE_SIZE, RTE_CACHE_LINE_ROUNDUP(sizeof(*dp)));
+	int error;
+
+	if (!dp) {
+		base_error_set(ret_error, -ENOMEM, "no memory for the dataplane");
+		return NULL;
+	}
+	memset(dp, 0, sizeof(*dp));
+	dp->config = *config;
+	cr_key_wipe(&dp->config.private_key);
+	dp->config.rules = NULL;
+	dp->config.n_rules = 0;
+	dp->epoll_fd = -1;
+	dp->is_stepped = is_stepped;
+	dp->ctx = ctx;
+	if (callbacks)
+		dp->callbacks = *callbacks;
+	error = start_all(dp, config, warn, ret_error);
+	if (error) {
+		dp_free(dp);
+		errno = -error;
+		return NULL;
+	}
+	return dp;
+}
+
+struct dp *dp_new(const struct dp_config *config, const struct dp_callbacks *callbacks, void *ctx,
+	void (*warn)(const char *line), struct base_error *ret_error)
+{
+	return dp_start(config, callbacks, ctx, false, warn, ret_error);
+}
+
+static void stop_workers(struct dp *dp)
+{
+	atomic_store(&dp->must_stop, true);
+	for (unsigned i = 0; i < dp->n_running; i++)
+		dp_idle_wake(dp->workers[i].idle);
+	for (unsigned i = 0; i < dp->n_running; i++)
+		rte_eal_wait_lcore(dp->workers[i].lcore);
+	dp->n_running = 0;
+}
+
+void dp_free(struct dp *dp)
+{
+	if (!dp)
+		return;
+	/* Peers while everybody still runs, by their own ladder; then the threads, whose rings stay until
+	 * the last of them has ended. */
+	if (dp->handshake && dp->peers.count)
+		dp_peers_fini(dp);
+	free(dp->peers.by_number);
+	dp_handshake_stop(dp->handshake);
+	stop_workers(dp);
+	dp_host_free(dp->host);
+	for (unsigned i = 0; i < dp->n_workers; i++)
+		dp_worker_fini(&dp->workers[i]);
+	dp_underlay_free(dp->underlay);
+	for (unsigned i = 0; i < dp->n_ports; i++)
+		dp_port_stop(&dp->ports[i]);
+	if (dp->has_guard)
+		dp_guard_close(&dp->guard);
+	dp_handshake_free(dp->handshake);
+	dp_tables_fini(&dp->tables);
+	dp_rcu_free(dp->rcu);
+	dp_events_free(dp->events);
+	if (dp->epoll_fd >= 0)
+		close(dp->epoll_fd);
+	rte_mempool_free(dp->pool);
+	free(dp->workers);
+	free(dp);
+}
+
+/* While it runs. */
+
+int dp_fd(const struct dp *dp)
+{
+	return dp->epoll_fd;
+}
+
+static void deliver_event(struct dp *dp, const struct dp_event_record *record)
+{
+	struct dp_event event = {.public_key = record->public_key,
+		.endpoint = record->endpoint,
+		.text = record->text};
+
+	switch (record->kind) {
+	case DP_EVENT_KIND_NEIGHBOUR:
+		if (dp->underlay)
+			dp_underlay_want(dp->underlay, record->port, &record->endpoint.addr,
+				base_clock_now_ns());
+		return;
+	case DP_EVENT_KIND_HANDSHAKE:
+		event.type = DP_EVENT_HANDSHAKE;
+		break;
+	case DP_EVENT_KIND_MOVED:
+		event.type = DP_EVENT_ENDPOINT_MOVED;
+		break;
+	case DP_EVENT_KIND_DEAD:
+		event.type = DP_EVENT_DEAD;
+		break;
+	}
+	if (dp->callbacks.event)
+		dp->callbacks.event(dp->ctx, &event);
+}
+
+void dp_service(struct dp *dp)
+{
+	struct dp_event_record record;
+
+	if (dp->underlay)
+		dp_underlay_service(dp->underlay, base_clock_now_ns());
+	dp_events_rearm(dp->events);
+	for (unsigned i = 0; i < EVENTS_PER_SERVICE; i++) {
+		if (!dp_events_pop(dp->events, &record))
+			break;
+		deliver_event(dp, &record);
+		if (i == EVENTS_PER_SERVICE - 1)
+			dp_events_again(dp->events);
+	}
+	dp_rcu_poll(dp->rcu);
+}
+
+/* Which worker owns the peer that this packet goes to? */
+static unsigned owner_of(const struct dp *dp, const struct rte_mbuf *m)
+{
+	const uint8_t *ip = rte_pktmbuf_mtod(m, const uint8_t *);
+	uint32_t len = rte_pktmbuf_data_len(m), number = WG_PEER_NONE;
+	const struct dp_peer *peer;
+
+	if (len >= DP_IP4_BYTES && ip[0] >> 4 == 4)
+		number = wg_allowedips_lookup4(dp->tables.allowed_ips, ip + 16);
+	else if (len >= DP_IP6_BYTES && ip[0] >> 4 == 6)
+		number = wg_allowedips_lookup6(dp->tables.allowed_ips, ip + 24);
+	peer = number == WG_PEER_NONE ? NULL : dp_tables_peer(&dp->tables, number);
+	/* Nobody's packet: any worker drops and counts it. */
+	return peer ? peer->owner : 0;
+}
+
+static void to_worker(struct dp *dp, unsigned owner, struct rte_mbuf **pkts, unsigned n)
+{
+	struct dp_worker *worker = &dp->workers[owner];
+	unsigned sent = rte_ring_enqueue_burst(worker->inner_ring, (void **)pkts, n, NULL);
+
+	for (unsigned i = sent; i < n; i++)
+		dp_drop(&dp->host_counters, DP_DROP_HANDOVER_FULL, pkts[i]);
+	dp_idle_wake(worker->idle);
+}
+
+void dp_from_host(void *ctx, struct rte_mbuf **pkts, unsigned n)
+{
+	struct dp *dp = ctx;
+	struct rte_rcu_qsbr *qsbr = dp_rcu_qsbr(dp->rcu);
+	unsigned first = 0, owner;
+
+	if (n == 0)
+		return;
+	if (dp->n_workers == 1) {
+		to_worker(dp, 0, pkts, n);
+		return;
+	}
+	dp_rcu_online(qsbr, dp->n_workers);
+	owner = owner_of(dp, pkts[0]);
+	/* Runs of one owner go together: a flow's packets come in a row. */
+	for (unsigned i = 1; i <= n; i++) {
+		unsigned next = i < n ? owner_of(dp, pkts[i]) : DP_WORKERS_MAX;
+
+		if (next == owner)
+			continue;
+		to_worker(dp, owner, pkts + first, i - first);
+		first = i;
+		owner = next;
+	}
+	dp_rcu_offline(qsbr, dp->n_workers);
+}
+
+/* Drops of the threads that are no workers, and of the host interface under our names. */
+static void host_drops(const struct dp *dp, uint64_t drop_pkts[DP_DROPS_MAX])
+{
+	const struct dp_counters *handshake = dp_handshake_counters(dp->handshake);
+	struct dp_host_stats host = {0};
+
+	for (unsigned i = 0; i < DP_DROP_COUNT; i++)
+		drop_pkts[i] = dp_counter_get(&handshake->drop_pkts[i]) +
+			dp_counter_get(&dp->host_counters.drop_pkts[i]);
+	if (!dp->host)
+		return;
+	dp_host_stats(dp->host, &host);
+	drop_pkts[DP_DROP_NO_MBUF] += host.drop_no_mbuf_pkts;
+	drop_pkts[DP_DROP_HOST_TOO_LARGE] += host.drop_too_large_pkts;
+	drop_pkts[DP_DROP_HOST_BAD_HEADER] += host.drop_bad_header_pkts;
+	drop_pkts[DP_DROP_HOST_WRITE] += host.drop_write_pkts;
+}
+
+void dp_stats_get(const struct dp *dp, struct dp_stats *ret_stats)
+{
+	memset(ret_stats, 0, sizeof(*ret_stats));
+	ret_stats->tsc_hz = rte_get_tsc_hz();
+	ret_stats->n_workers = dp->n_workers;
+	for (unsigned i = 0; i < dp->n_workers; i++) {
+		const struct dp_worker *worker = &dp->workers[i];
+		struct dp_worker_stats *stats = &ret_stats->workers[i];
+
+		stats->lcore = worker->lcore;
+		stats->cpu = worker->cpu;
+		dp_counters_read(&worker->counters, stats);
+		ret_stats->handshake_queue_full_pkts += stats->drop_pkts[DP_DROP_HANDSHAKE_FULL];
+	}
+	host_drops(dp, ret_stats->host_drop_pkts);
+	ret_stats->handshakes = dp_handshake_sessions(dp->handshake);
+	ret_stats->events_lost = dp_events_lost(dp->events);
+	ret_stats->n_peers = dp->peers.count;
+	ret_stats->keypairs = dp_handshake_keypairs(dp->handshake);
+	ret_stats->memory_bytes = (uint64_t)dp_memory_mb(&dp->config) << 20;
+	ret_stats->has_hugepages = dp_eal_has_hugepages();
+	snprintf(ret_stats->crypto, sizeof(ret_stats->crypto), "%s", dp->workers[0].aead_ops->name);
+}

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * struct dp: all of the dataplane, as its own files see it. Control's thread makes and frees it;
+ * what other threads may touch is fixed while they run, or guards itself.
+ */
+#ifndef DP_DATAPLANE_H
+#define DP_DATAPLANE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#include "dp_api.h"
+#include "dp_event.h"
+#include "dp_guard.h"
+#include "dp_handshake.h"
+#include "dp_host.h"
+#include "dp_init.h"
+#include "dp_peer.h"
+#include "dp_rcu.h"
+#include "dp_tables.h"
+#include "dp_underlay.h"
+#include "dp_worker.h"
+
+typedef void (*dp_nexthop_lookup)(const struct dp_underlay_view *view, const struct base_addr *dst,
+	const struct base_addr *src, struct dp_nexthop *ret_nexthop);
+
+struct dp {
+	struct dp_config config; /* without private key and rules */
+	struct dp_callbacks callbacks;
+	void *ctx;
+
+	struct rte_mempool *pool;
+	struct dp_rcu *rcu; /* readers: worker n is n, the host thread is n_workers */
+	struct dp_tables tables;
+	struct dp_events *events;
+	struct dp_port ports[DP_PORTS_MAX];
+	unsigned n_ports;
+	struct dp_worker *workers;
+	unsigned n_workers;
+	unsigned n_running; /* workers launched on their lcores */
+	struct dp_handshake *handshake;
+	struct dp_underlay *underlay; /* NULL: no port has a kernel device */
+	dp_nexthop_lookup nexthop_lookup;
+	struct dp_guard guard;
+	bool has_guard;
+	struct dp_host *host; /* NULL: none configured */
+	struct dp_peers peers;
+	struct dp_counters host_counters; /* writer: the host thread, and control before it runs */
+	int epoll_fd;
+	_Atomic bool must_stop; /* workers look at it once a round */
+	bool is_stepped;        /* no threads: a test runs the rounds (dp_test.h), */
+	uint64_t step_ns;       /* the last at this time */
+};
+
+/** Let other threads get on while control waits for one of them; in a stepped dataplane, run them. */
+void dp_wait_a_little(struct dp *dp);
+/** Control's clock; a stepped dataplane has its own. */
+uint64_t dp_now_ns(const struct dp *dp);
+/** The ladder behind dp_new(); @is_stepped: start no threads. */
+struct dp *dp_start(const struct dp_config *config, const struct dp_callbacks *callbacks, void *ctx,
+	bool is_stepped, void (*warn)(const char *line), struct base_error *ret_error);
+/** The host thread's bursts: to the owners' rings. */
+void dp_from_host(void *ctx, struct rte_mbuf **pkts, unsigned n);
+
+#endif

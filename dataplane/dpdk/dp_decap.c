@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Third stage: data messages of our own peers, opened in bursts.
+ *
+ * First pass, before the cipher: index to keypair, the keypair's age. Nothing else, because nothing
+ * an outsider wrote counts before the tag has verified.
+ * Second pass, in this order (paper 5.4.6, 6; style 4.3): replay window, key confirmation, endpoint,
+ * inner length, source among the allowed IPs, filter. A keepalive ends after the endpoint.
+ * Worker. Next to read: dp_encap.c.
+ */
+#include "dp_worker.h"
+
+#include "dp_dataplane.h"
+#include "in_parse.h"
+
+static const struct wg_data *message_of(struct rte_mbuf *m)
+{
+	return rte_pktmbuf_mtod_offset(m, const struct wg_data *, dp_pkt(m)->payload_off);
+}
+
+static void first_pass(struct dp_worker *worker, struct rte_mbuf **pkts, unsigned n)
+{
+	struct dp_batch *batch = &worker->open;
+	struct wg_keypair *keypairs[DP_BURST];
+
+	for (unsigned i = 0; i < n; i++) {
+		uint32_t index = base_load_le32(&message_of(pkts[i])->receiver_index_le32);
+
+		keypairs[i] = dp_index_lookup(worker->index, index);
+		if (keypairs[i]) {
+			rte_prefetch0(keypairs[i]);
+			rte_prefetch0(&keypairs[i]->recv_key);
+		}
+	}
+	batch->n = 0;
+	for (unsigned i = 0; i < n; i++) {
+		struct wg_keypair *keypair = keypairs[i];
+		uint8_t *payload;
+		uint64_t counter;
+
+		if (!keypair || !wg_keypair_may_receive(keypair, worker->now_ns)) {
+			dp_drop(&worker->counters,
+				keypair ? DP_DROP_STALE_KEYPAIR : DP_DROP_UNKNOWN_INDEX, pkts[i]);
+			continue;
+		}
+		payload = rte_pktmbuf_mtod_offset(pkts[i], uint8_t *, dp_pkt(pkts[i])->payload_off);
+		counter = base_load_le64(payload + offsetof(struct wg_data, counter_le64));
+		/* Remembered here: the link of a keypair that dies within this burst changes. */
+		batch->peers[batch->n] = keypair->owner_data;
+		rte_prefetch0(keypair->owner_data);
+		rte_prefetch0(&keypair->replay.words[counter / 64 % WG_REPLAY_WORDS]);
+		batch->pkts[batch->n] = pkts[i];
+		batch->keypairs[batch->n] = keypair;
+		batch->jobs[batch->n++] = (struct cr_aead_job){
+			.key = &keypair->recv_key,
+			.counter = counter,
+			.src = payload + sizeof(struct wg_data),
+			.dst = payload + sizeof(struct wg_data),
+			.len = dp_pkt(pkts[i])->payload_len - (uint32_t)WG_DATA_OVERHEAD_BYTES,
+		};
+	}
+}
+
+/* The peer proved that it holds the responder's keypair: the session is whole. */
+static void confirm(struct dp_worker *worker, struct dp_peer *peer, struct wg_keypair *keypair)
+{
+	struct wg_keypair *dead[WG_KEYPAIRS_DEAD_MAX];
+	bool is_first = false;
+	unsigned n = wg_keypairs_confirm(&peer->keypairs, keypair, dead, &is_first);
+
+	dp_worker_bury(worker, dead, n);
+	if (is_first) {
+		dp_worker_note(worker, peer, DP_NOTE_CONFIRMED);
+		dp_encap_staged(worker, peer);
+	}
+}
+
+/* Where is the authenticated sender now? Port 0 could not be answered, so it never counts. */
+static void roam(struct dp_worker *worker, struct dp_peer *peer, struct rte_mbuf *m)
+{
+	const uint8_t *frame = rte_pktmbuf_mtod(m, const uint8_t *);
+	struct dp_from from;
+
+	if (likely(dp_from_matches(&peer->from, frame, dp_pkt(m))))
+		return;
+	dp_from_read(&from, frame, dp_pkt(m));
+	if (from.port_be16 == 0 || peer->endpoint_is_fixed)
+		return;
+	dp_peer_set_from(peer, &from, worker->now_ns);
+	dp_worker_note(worker, peer, DP_NOTE_MOVED);
+}
+
+static bool is_source_allowed(const struct dp_worker *worker, const struct dp_peer *peer,
+	const uint8_t *ip, uint8_t version)
+{
+	const struct wg_allowedips *table = worker->tables->allowed_ips;
+
+	if (version == 4)
+		return wg_allowedips_lookup4(table, ip + 12) == peer->number;
+	return wg_allowedips_lookup6(table, ip + 8) == peer->number;
+}
+
+/* The inner packet. Returns DP_DROP_COUNT if it may be delivered; its length in @ret_total_len. */
+static enum dp_drop check_inner(struct dp_worker *worker, const struct dp_peer *peer,
+	const uint8_t *ip, uint32_t len, uint32_t *ret_total_len)
+{
+	struct in_packet packet;
+	uint8_t version;
+
+	if (in_check_length(ip, len, &version, ret_total_len) != IN_ERROR_OK)
+		return DP_DROP_BAD_INNER;
+	if (!is_source_allowed(worker, peer, ip, version))
+		return DP_DROP_WRONG_SOURCE;
+	if (in_parse(&packet, ip, len) != IN_ERROR_OK)
+		return DP_DROP_BAD_INNER;
+	switch (in_filter_inbound(worker->tables->filter, worker->flows, &packet, worker->now_ns)) {
+	case IN_VERDICT_ACCEPT:
+		return DP_DROP_COUNT;
+	case IN_VERDICT_NO_HEADER:
+		return DP_DROP_FILTER_NO_HEADER;
+	default:
+		return DP_DROP_FILTER_NO_RULE;
+	}
+}
+
+void dp_deliver_flush(struct dp_worker *worker)
+{
+	unsigned sent = 0;
+
+	if (worker->n_to_host == 0)
+		return;
+	if (worker->host_ring)
+		sent = rte_ring_enqueue_burst(
+			worker->host_ring, (void **)worker->to_host, worker->n_to_host, NULL);
+	for (unsigned i = sent; i < worker->n_to_host; i++)
+		dp_drop(&worker->counters, DP_DROP_HOST_FULL, worker->to_host[i]);
+	dp_counter_add(&worker->counters.host_tx_pkts, sent);
+	worker->host_got_pkts |= sent > 0;
+	dp_worker_mark(worker, DP_STAGE_DELIVER, worker->n_to_host);
+	worker->n_to_host = 0;
+}
+
+static void second_pass(struct dp_worker *worker, struct rte_mbuf *m, struct dp_peer *peer,
+	struct wg_keypair *keypair, const struct cr_aead_job *job)
+{
+	uint32_t total_len = 0;
+	enum dp_drop reason;
+
+	if (!job->ok) {
+		dp_drop(&worker->counters, DP_DROP_FORGED, m);
+		return;
+	}
+	if (!wg_replay_accept(&keypair->replay, job->counter)) {
+		dp_drop(&worker->counters, DP_DROP_REPLAY, m);
+		return;
+	}
+	if (unlikely(keypair == peer->keypairs.next))
+		confirm(worker, peer, keypair);
+	roam(worker, peer, m);
+	wg_activity_received(&peer->activity, worker->now_ns, job->len > 0);
+	if (wg_keypair_wants_rekey_on_receive(keypair, worker->now_ns))
+		dp_worker_want_handshake(worker, peer);
+	dp_counter_add(&worker->counters.opened_pkts, 1);
+	dp_counter_add(&peer->rx_pkts, 1);
+	dp_counter_add(&peer->rx_bytes, job->len + WG_DATA_OVERHEAD_BYTES);
+	if (job->len == 0) {
+		rte_pktmbuf_free(m);
+		return;
+	}
+	reason = check_inner(worker, peer, job->dst, job->len, &total_len);
+	if (reason != DP_DROP_COUNT) {
+		dp_drop(&worker->counters, reason, m);
+		return;
+	}
+	dp_counter_add(&worker->counters.opened_bytes, total_len);
+	m->data_off = (uint16_t)(m->data_off + dp_pkt(m)->payload_off + sizeof(struct wg_data));
+	m->data_len = (uint16_t)total_len;
+	m->pkt_len = total_len;
+	worker->to_host[worker->n_to_host++] = m;
+}
+
+void dp_decap(struct dp_worker *worker, struct rte_mbuf **pkts, unsigned n)
+{
+	struct dp_batch *batch = &worker->open;
+
+	first_pass(worker, pkts, n);
+	dp_worker_mark(worker, DP_STAGE_DECAP, n);
+	if (batch->n == 0)
+		return;
+	worker->aead_ops->open(worker->aead, batch->jobs, batch->n);
+	dp_worker_mark(worker, DP_STAGE_OPEN, batch->n);
+	/* A keypair that dies in this pass stays readable: it goes back only with the round's notes. */
+	for (unsigned i = 0; i < batch->n; i++)
+		second_pass(worker, batch->pkts[i], batch->peers[i], batch->keypairs[i],
+			&batch->jobs[i]);
+	dp_deliver_flush(worker);
+}

@@ -1,0 +1,483 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The handshake thread (dp_handshake.h). Everything here runs on it but new, free, start, stop,
+ * request and the getters, which are control's.
+ */
+#include "dp_handshake.h"
+
+#include "base_clock.h"
+#include "dp_dataplane.h"
+#include "dp_event.h"
+#include "dp_worker.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <stdlib.h>
+
+#include <rte_lcore.h>
+
+/* Work of one round at most, so that notes and requests never wait behind a flood of messages. */
+#define MESSAGES_PER_ROUND 16
+#define NOTES_PER_ROUND 256
+/* Commands that one message may cause; a message waits while a worker has no room for them. */
+#define COMMANDS_PER_MESSAGE 4
+/* A tick at least so often, should a deadline be far. */
+#define SLEEP_MAX_NS (10 * BASE_NS_PER_S)
+
+struct dp_handshake {
+	struct dp *dp;
+	struct wg_device *device;
+	struct cr_key public_key;
+	struct rte_ring *messages, *notes;
+	struct dp_idle *idle;
+	pthread_t thread;
+	bool is_running;
+	_Atomic bool must_stop;
+	uint64_t now_ns;
+
+	/* The message in work: answers leave from the address that it asked. */
+	struct dp_from current_from;
+
+	_Atomic(struct dp_request *) request; /* control's; NULL: none */
+	struct dp_request *removal;           /* waits for the owner's DETACHED */
+
+	struct dp_counters counters;
+	dp_counter sessions;
+	dp_counter keypairs; /* set, not added to */
+};
+
+static struct dp_worker *owner_of(struct dp_handshake *handshake, const struct dp_peer *peer)
+{
+	return &handshake->dp->workers[peer->owner];
+}
+
+/* Commands are never lost: a worker drains its ring every round, so room comes within microseconds. */
+static void command(
+	struct dp_handshake *handshake, struct dp_worker *worker, const struct dp_command *cmd)
+{
+	while (!dp_worker_command(worker, cmd)) {
+		if (atomic_load(&handshake->must_stop))
+			return;
+		if (handshake->dp->is_stepped)
+			dp_worker_round(worker, handshake->now_ns);
+		else
+			sched_yield();
+	}
+}
+
+static void peer_command(
+	struct dp_handshake *handshake, struct wg_peer *wg, enum dp_command_type type, void *object)
+{
+	struct dp_peer *peer = wg_peer_user(wg);
+
+	command(handshake, owner_of(handshake, peer),
+		&(struct dp_command){.type = type, .peer = peer, .object = object});
+}
+
+/* What wg asks of its host. */
+
+static void host_send(void *ctx, struct wg_peer *wg, const struct base_endpoint *to,
+	const void *message, size_t len)
+{
+	struct dp_handshake *handshake = ctx;
+	struct rte_mbuf *m = rte_pktmbuf_alloc(handshake->dp->pool);
+	struct dp_command cmd = {.type = DP_COMMAND_SEND_TO, .object = m};
+
+	if (!m) {
+		dp_counter_add(&handshake->counters.drop_pkts[DP_DROP_NO_MBUF], 1);
+		return;
+	}
+	memcpy(rte_pktmbuf_append(m, (uint16_t)len), message, len);
+	if (wg) {
+		struct dp_peer *peer = wg_peer_user(wg);
+
+		if (base_load_le32(message) == WG_MESSAGE_INITIATION)
+			peer->initiated_ns = handshake->now_ns;
+		peer_command(handshake, wg, DP_COMMAND_SEND, m);
+		return;
+	}
+	/* A cookie reply goes back where the message in work came from. */
+	cmd.from = handshake->current_from;
+	if (cmd.from.family == BASE_FAMILY_NONE)
+		cmd.from = dp_from_make(to);
+	command(handshake, &handshake->dp->workers[0], &cmd);
+}
+
+static uint64_t host_unix_ns(void *ctx)
+{
+	return base_clock_unix_ns();
+}
+
+static void host_keypair_begin(void *ctx, struct wg_peer *wg, struct wg_keypair *keypair)
+{
+	struct dp_handshake *handshake = ctx;
+	struct dp_peer *peer = wg_peer_user(wg);
+
+	if (keypair->is_initiator && peer->initiated_ns) {
+		atomic_store_explicit(&peer->rtt_us,
+			(uint32_t)((handshake->now_ns - peer->initiated_ns) / BASE_NS_PER_US),
+			memory_order_relaxed);
+		peer->initiated_ns = 0;
+	}
+	peer_command(handshake, wg, DP_COMMAND_KEYPAIR_BEGIN, keypair);
+}
+
+static void host_keypairs_clear(void *ctx, struct wg_peer *wg)
+{
+	struct dp_handshake *handshake = ctx;
+
+	/* Of a peer that is being removed the owner has given everything back already. */
+	if (handshake->removal && handshake->removal->peer == wg_peer_user(wg))
+		return;
+	peer_command(handshake, wg, DP_COMMAND_KEYPAIRS_CLEAR, NULL);
+}
+
+static void host_staged_clear(void *ctx, struct wg_peer *wg)
+{
+	peer_command(ctx, wg, DP_COMMAND_STAGED_CLEAR, NULL);
+}
+
+static void host_keepalive(void *ctx, struct wg_peer *wg)
+{
+	peer_command(ctx, wg, DP_COMMAND_KEEPALIVE, NULL);
+}
+
+static void host_endpoint_seen(void *ctx, struct wg_peer *wg, const struct base_endpoint *from)
+{
+	struct dp_handshake *handshake = ctx;
+	struct dp_peer *peer = wg_peer_user(wg);
+
+	command(handshake, owner_of(handshake, peer),
+		&(struct dp_command){.type = DP_COMMAND_ENDPOINT_SEEN,
+			.peer = peer,
+			.from = handshake->current_from});
+}
+
+static void host_handshake_done(void *ctx, struct wg_peer *wg, uint64_t now_ns)
+{
+	struct dp_handshake *handshake = ctx;
+	struct dp_peer *peer = wg_peer_user(wg);
+	struct dp_event_record event = {
+		.kind = DP_EVENT_KIND_HANDSHAKE, .public_key = peer->public_key};
+
+	atomic_store_explicit(&peer->last_handshake_ns, now_ns, memory_order_relaxed);
+	atomic_fetch_add_explicit(&peer->handshakes, 1, memory_order_relaxed);
+	dp_counter_add(&handshake->sessions, 1);
+	dp_events_push(handshake->dp->events, &event);
+}
+
+static const struct wg_host host_calls = {
+	.send = host_send,
+	.unix_ns = host_unix_ns,
+	.keypair_begin = host_keypair_begin,
+	.keypairs_clear = host_keypairs_clear,
+	.staged_clear = host_staged_clear,
+	.keepalive = host_keepalive,
+	.endpoint_seen = host_endpoint_seen,
+	.handshake_done = host_handshake_done,
+};
+
+/* What workers say. */
+
+static void finish_removal(struct dp_handshake *handshake, struct dp_peer *peer)
+{
+	struct dp_request *request = handshake->removal;
+
+	if (!request || request->peer != peer)
+		return;
+	wg_peer_remove(handshake->device, peer->wg);
+	peer->wg = NULL;
+	handshake->removal = NULL;
+	atomic_store_explicit(&request->is_done, true, memory_order_release);
+}
+
+static void peer_note(struct dp_handshake *handshake, const struct dp_note *note)
+{
+	struct dp_peer *peer = note->peer;
+
+	if (note->bits & DP_NOTE_CONFIRMED)
+		wg_peer_confirmed(peer->wg, handshake->now_ns);
+	if (note->bits & DP_NOTE_MOVED) {
+		struct dp_event_record event = {.kind = DP_EVENT_KIND_MOVED,
+			.public_key = peer->public_key,
+			.endpoint = note->where};
+
+		wg_peer_set_has_endpoint(peer->wg, true);
+		dp_events_push(handshake->dp->events, &event);
+	}
+	if (note->bits & DP_NOTE_WANT_HANDSHAKE)
+		wg_peer_want_handshake(peer->wg, handshake->now_ns);
+	if (note->bits & DP_NOTE_DETACHED)
+		finish_removal(handshake, peer);
+}
+
+static unsigned take_notes(struct dp_handshake *handshake)
+{
+	struct dp_note note;
+	unsigned n;
+
+	for (n = 0; n < NOTES_PER_ROUND; n++) {
+		if (rte_ring_dequeue_elem(handshake->notes, &note, sizeof(note)) != 0)
+			break;
+		if (note.peer) {
+			peer_note(handshake, &note);
+		} else if (note.keypair) {
+			wg_keypair_put(handshake->device, note.keypair);
+		} else if (note.old_index) {
+			dp_index_free(note.old_index);
+		} else {
+			struct dp_event_record event = {.kind = DP_EVENT_KIND_NEIGHBOUR,
+				.port = note.port,
+				.endpoint = note.where};
+
+			dp_events_push(handshake->dp->events, &event);
+		}
+	}
+	return n;
+}
+
+/* What control wants. */
+
+static unsigned take_request(struct dp_handshake *handshake)
+{
+	struct dp_request *request =
+		atomic_exchange_explicit(&handshake->request, NULL, memory_order_acquire);
+	struct dp_peer *peer;
+
+	if (!request)
+		return 0;
+	peer = request->peer;
+	if (request->type == DP_REQUEST_PEER_REMOVE) {
+		handshake->removal = request;
+		command(handshake, owner_of(handshake, peer),
+			&(struct dp_command){.type = DP_COMMAND_DETACH, .peer = peer});
+		return 1;
+	}
+	request->result =
+		wg_peer_set(handshake->device, request->config, handshake->now_ns, &peer->wg);
+	atomic_store_explicit(&request->is_done, true, memory_order_release);
+	return 1;
+}
+
+/* What came from the network. */
+
+static bool workers_have_room(const struct dp_handshake *handshake)
+{
+	const struct dp *dp = handshake->dp;
+
+	for (unsigned i = 0; i < dp->n_workers; i++) {
+		if (rte_ring_free_count(dp->workers[i].command_ring) < COMMANDS_PER_MESSAGE)
+			return false;
+	}
+	return true;
+}
+
+static void take_message(struct dp_handshake *handshake, struct rte_mbuf *m)
+{
+	const uint8_t *frame = rte_pktmbuf_mtod(m, const uint8_t *);
+	struct dp_pkt *p = dp_pkt(m);
+	struct base_endpoint from;
+	enum wg_verdict verdict;
+
+	dp_from_read(&handshake->current_from, frame, p);
+	from = dp_from_endpoint(&handshake->current_from);
+	verdict = wg_handshake_input(handshake->device, &from, frame + p->payload_off,
+		p->payload_len, handshake->now_ns);
+	handshake->current_from.family = BASE_FAMILY_NONE;
+	if (verdict == WG_VERDICT_OK)
+		rte_pktmbuf_free(m);
+	else
+		dp_drop(&handshake->counters, dp_drop_of_verdict(verdict), m);
+}
+
+static unsigned take_messages(struct dp_handshake *handshake)
+{
+	struct rte_mbuf *pkts[MESSAGES_PER_ROUND];
+	unsigned n;
+
+	wg_device_note_queue(handshake->device, rte_ring_count(handshake->messages),
+		DP_RING_HANDSHAKES, handshake->now_ns);
+	for (n = 0; n < MESSAGES_PER_ROUND && workers_have_room(handshake); n++) {
+		if (rte_ring_dequeue(handshake->messages, (void **)&pkts[n]) != 0)
+			break;
+		take_message(handshake, pkts[n]);
+	}
+	return n;
+}
+
+bool dp_handshake_round(struct dp_handshake *handshake, uint64_t now_ns)
+{
+	unsigned n;
+	size_t keypairs, bytes;
+
+	handshake->now_ns = now_ns;
+	n = take_notes(handshake) + take_request(handshake) + take_messages(handshake);
+	if (wg_next_deadline_ns(handshake->device) <= now_ns) {
+		wg_tick(handshake->device, now_ns);
+		n++;
+	}
+	if (n) {
+		wg_device_usage(handshake->device, &keypairs, &bytes);
+		atomic_store_explicit(&handshake->keypairs, keypairs, memory_order_relaxed);
+	}
+	return n > 0;
+}
+
+static bool has_work(struct dp_handshake *handshake)
+{
+	return !rte_ring_empty(handshake->messages) || !rte_ring_empty(handshake->notes) ||
+		atomic_load(&handshake->request) || atomic_load(&handshake->must_stop);
+}
+
+static void sleep_until_work(struct dp_handshake *handshake)
+{
+	uint64_t now_ns = base_clock_now_ns();
+	uint64_t deadline_ns = wg_next_deadline_ns(handshake->device);
+	uint64_t wait_ns = deadline_ns > now_ns ? deadline_ns - now_ns : 0;
+
+	dp_idle_prepare(handshake->idle);
+	if (has_work(handshake) || wait_ns == 0)
+		dp_idle_cancel(handshake->idle);
+	else
+		dp_idle_wait(handshake->idle, RTE_MIN(wait_ns, SLEEP_MAX_NS));
+}
+
+static void *thread_main(void *arg)
+{
+	struct dp_handshake *handshake = arg;
+	/* An lcore number gives the packet pool's per-thread cache; without one it works as well. */
+	bool is_registered = rte_thread_register() == 0;
+
+	pthread_setname_np(pthread_self(), "dp-handshake");
+	while (!atomic_load_explicit(&handshake->must_stop, memory_order_relaxed)) {
+		if (!dp_handshake_round(handshake, base_clock_now_ns()))
+			sleep_until_work(handshake);
+	}
+	if (is_registered)
+		rte_thread_unregister();
+	return NULL;
+}
+
+/* Control's side. */
+
+struct dp_handshake *dp_handshake_new(struct dp *dp, const struct cr_key *private_key)
+{
+	struct dp_handshake *handshake = calloc(1, sizeof(*handshake));
+
+	if (!handshake)
+		return NULL;
+	handshake->dp = dp;
+	handshake->messages =
+		rte_ring_create("dp_handshakes", DP_RING_HANDSHAKES, SOCKET_ID_ANY, RING_F_SC_DEQ);
+	handshake->notes = rte_ring_create_elem(
+		"dp_notes", sizeof(struct dp_note), DP_RING_NOTES, SOCKET_ID_ANY, RING_F_SC_DEQ);
+	handshake->idle = dp_idle_new();
+	handshake->device = wg_device_new(private_key, &host_calls, handshake);
+	if (!handshake->messages || !handshake->notes || !handshake->idle || !handshake->device) {
+		int error = errno ? errno : ENOMEM;
+
+		dp_handshake_free(handshake);
+		errno = error;
+		return NULL;
+	}
+	wg_device_public_key(handshake->device, &handshake->public_key);
+	return handshake;
+}
+
+int dp_handshake_start(struct dp_handshake *handshake, unsigned cpu)
+{
+	pthread_attr_t attr;
+	cpu_set_t cpus;
+	int error;
+
+	CPU_ZERO(&cpus);
+	CPU_SET(cpu, &cpus);
+	pthread_attr_init(&attr);
+	pthread_attr_setaffinity_np(&attr, sizeof(cpus), &cpus);
+	error = pthread_create(&handshake->thread, &attr, thread_main, handshake);
+	pthread_attr_destroy(&attr);
+	handshake->is_running = error == 0;
+	return -error;
+}
+
+void dp_handshake_stop(struct dp_handshake *handshake)
+{
+	if (!handshake || !handshake->is_running)
+		return;
+	atomic_store(&handshake->must_stop, true);
+	dp_idle_wake(handshake->idle);
+	pthread_join(handshake->thread, NULL);
+	handshake->is_running = false;
+}
+
+void dp_handshake_free(struct dp_handshake *handshake)
+{
+	struct dp_note note;
+	void *m;
+
+	if (!handshake)
+		return;
+	dp_handshake_stop(handshake);
+	while (handshake->messages && rte_ring_dequeue(handshake->messages, &m) == 0)
+		rte_pktmbuf_free(m);
+	while (handshake->notes &&
+		rte_ring_dequeue_elem(handshake->notes, &note, sizeof(note)) == 0) {
+		if (!note.peer && !note.keypair)
+			dp_index_free(note.old_index);
+	}
+	wg_device_free(handshake->device);
+	dp_idle_free(handshake->idle);
+	rte_ring_free(handshake->messages);
+	rte_ring_free(handshake->notes);
+	free(handshake);
+}
+
+struct rte_ring *dp_handshake_message_ring(struct dp_handshake *handshake)
+{
+	return handshake->messages;
+}
+
+struct rte_ring *dp_handshake_note_ring(struct dp_handshake *handshake)
+{
+	return handshake->notes;
+}
+
+struct dp_idle *dp_handshake_idle(struct dp_handshake *handshake)
+{
+	return handshake->idle;
+}
+
+int dp_handshake_request(struct dp_handshake *handshake, struct dp_request *request)
+{
+	atomic_store(&request->is_done, false);
+	atomic_store(&handshake->request, request);
+	dp_idle_wake(handshake->idle);
+	while (!atomic_load_explicit(&request->is_done, memory_order_acquire))
+		dp_wait_a_little(handshake->dp);
+	return request->result;
+}
+
+const struct wg_device *dp_handshake_device(const struct dp_handshake *handshake)
+{
+	return handshake->device;
+}
+
+const struct cr_key *dp_handshake_public_key(const struct dp_handshake *handshake)
+{
+	return &handshake->public_key;
+}
+
+const struct dp_counters *dp_handshake_counters(const struct dp_handshake *handshake)
+{
+	return &handshake->counters;
+}
+
+uint64_t dp_handshake_keypairs(const struct dp_handshake *handshake)
+{
+	return dp_counter_get(&handshake->keypairs);
+}
+
+uint64_t dp_handshake_sessions(const struct dp_handshake *handshake)
+{
+	return dp_counter_get(&handshake->sessions);
+}

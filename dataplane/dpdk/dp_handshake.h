@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The handshake thread: the one owner of struct wg_device. It takes handshake messages and notes from
+ * workers and requests from control, runs wg's handshakes, cookies and timers, and tells workers by command
+ * what became of it. It never spins: it sleeps until a message, a note, a request or wg's next deadline.
+ *
+ * A flood of handshake messages fills its bounded ring and no other: workers drop what does not
+ * fit and go on.
+ */
+#ifndef DP_HANDSHAKE_H
+#define DP_HANDSHAKE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#include "base_err.h"
+#include "cr_secret.h"
+#include "dp_idle.h"
+#include "dp_stats.h"
+#include "wg.h"
+
+#define DP_RING_HANDSHAKES 1024
+#define DP_RING_NOTES 1024
+
+struct dp;
+struct dp_peer;
+struct rte_ring;
+
+enum dp_request_type { DP_REQUEST_PEER_SET, DP_REQUEST_PEER_REMOVE };
+
+/** Control asks and waits; on control's stack. */
+struct dp_request {
+	enum dp_request_type type;
+	struct dp_peer *peer;
+	const struct wg_peer_config *config; /* PEER_SET */
+	int result;
+	_Atomic bool is_done; /* release by the handshake thread, acquire by control */
+};
+
+struct dp_handshake;
+
+/** Rings and device; NULL with errno. */
+struct dp_handshake *dp_handshake_new(struct dp *dp, const struct cr_key *private_key);
+/** Start the thread on @cpu. */
+BASE_MUST_CHECK int dp_handshake_start(struct dp_handshake *handshake, unsigned cpu);
+/** Stop and join the thread, if it runs. */
+void dp_handshake_stop(struct dp_handshake *handshake);
+void dp_handshake_free(struct dp_handshake *handshake);
+
+/** What workers put in: rings with many producers, and whom to wake. */
+struct rte_ring *dp_handshake_message_ring(struct dp_handshake *handshake);
+struct rte_ring *dp_handshake_note_ring(struct dp_handshake *handshake);
+struct dp_idle *dp_handshake_idle(struct dp_handshake *handshake);
+
+/** Control: hand a request over and wait until it is done. Returns its result. */
+int dp_handshake_request(struct dp_handshake *handshake, struct dp_request *request);
+/** One round at this time; true if there was anything to do. The thread's own, or a stepping test's. */
+bool dp_handshake_round(struct dp_handshake *handshake, uint64_t now_ns);
+
+/** For tests that step: whose deadlines come next. */
+const struct wg_device *dp_handshake_device(const struct dp_handshake *handshake);
+
+/** Our public key; fixed. */
+const struct cr_key *dp_handshake_public_key(const struct dp_handshake *handshake);
+/** Any thread: counters; live keypairs; sessions confirmed. */
+const struct dp_counters *dp_handshake_counters(const struct dp_handshake *handshake);
+uint64_t dp_handshake_keypairs(const struct dp_handshake *handshake);
+uint64_t dp_handshake_sessions(const struct dp_handshake *handshake);
+
+#endif

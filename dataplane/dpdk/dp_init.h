@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Bringing up what packets need: EAL, packet memory, ports. Control thread.
+ */
+#ifndef DP_INIT_H
+#define DP_INIT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base_err.h"
+#include "dp_api.h"
+#include "dp_xdp.h"
+
+struct rte_mempool;
+struct rte_ring;
+
+/** Receive and send queues of one port at most: what an adaptive worker can watch. */
+#define DP_PORT_QUEUES_MAX 16
+#define DP_PORT_FDS_MAX (2 * DP_PORT_QUEUES_MAX)
+#define DP_PORT_DESCS 1024
+/** Packets that may wait for the kernel on the host interface. */
+#define DP_HOST_RING_PKTS 2048
+
+struct dp_port {
+	enum dp_port_kind kind;
+	uint16_t id; /* DPDK's number */
+	bool is_started;
+	bool has_vdev;
+	bool filters_local; /* sees frames to other hosts: check the destination */
+	char device[DP_DEVICE_NAME_LEN];
+	char vdev[32];
+	uint16_t n_queues;
+	uint8_t mac[6];
+	int fds[DP_PORT_FDS_MAX]; /* sockets, for sleeping; borrowed from the driver */
+	unsigned n_fds;
+	char xdp_path[DP_XDP_PATH_LEN]; /* while it starts */
+	int xdp_fd;
+	struct rte_ring *rx_rings[DP_PORT_QUEUES_MAX]; /* DP_PORT_RING: what the port receives, */
+	struct rte_ring *tx_rings[DP_PORT_QUEUES_MAX]; /* and what it sent */
+};
+
+/**
+ * Start EAL with lcores for @n_workers, once per process: a second call with no more reuses it.
+ * @warn: told when there are no hugepages. Returns 0 or -Exxx with a line.
+ */
+BASE_MUST_CHECK int dp_eal_init(const struct dp_config *config, unsigned n_workers,
+	void (*warn)(const char *line), struct base_error *ret_error);
+bool dp_eal_has_hugepages(void);
+/** MB that @config needs, when it names none. */
+unsigned dp_memory_mb(const struct dp_config *config);
+
+/** Packets for everything; NULL with errno. */
+struct rte_mempool *dp_pool_new(const struct dp_config *config);
+
+/** Make and start a port with queues for every worker, or as many as the device has. */
+BASE_MUST_CHECK int dp_port_start(struct dp_port *port, const struct dp_config *config, unsigned i,
+	struct rte_mempool *pool, struct base_error *ret_error);
+void dp_port_stop(struct dp_port *port);
+
+#endif

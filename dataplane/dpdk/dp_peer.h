@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A peer in the dataplane. One worker owns its data; the handshake thread runs its handshakes
+ * (struct wg_peer); control holds it by name. Each field says who writes it. How a peer comes and goes
+ * is told at the top of dp_peer.c.
+ */
+#ifndef DP_PEER_H
+#define DP_PEER_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base_addr.h"
+#include "cr_secret.h"
+#include "dp_outer.h"
+#include "dp_stats.h"
+#include "wg.h"
+#include "wg_keypair.h"
+#include "wg_timers.h"
+
+struct dp;
+struct rte_mbuf;
+
+/** What a worker has to tell the handshake thread about a peer; merged until it is told. */
+enum dp_note_bits {
+	DP_NOTE_WANT_HANDSHAKE = 1u << 0,
+	DP_NOTE_CONFIRMED = 1u << 1, /* the first message under a responder's keypair */
+	DP_NOTE_MOVED = 1u << 2,     /* the endpoint is another now */
+	DP_NOTE_DETACHED = 1u << 3,  /* the last note of this peer: the owner has forgotten it */
+};
+
+struct dp_peer {
+	/* Cache line 0: read and written with every packet of either direction. Writer: owner. */
+	struct wg_keypairs keypairs;
+	struct wg_activity activity; /* readers: the handshake thread's timers */
+	uint32_t number;             /* fixed; what allowed IPs map to */
+	uint8_t owner;               /* fixed; a worker */
+	bool endpoint_is_fixed;
+	bool is_detached; /* being removed: seals, opens and notes nothing any more */
+
+	/* Lines 1 and 2: how sealed packets leave. Writer: owner. */
+	struct dp_outer outer;
+	dp_counter rx_bytes, tx_bytes; /* readers: control */
+	dp_counter rx_pkts, tx_pkts;
+
+	/* Line 3. Writer: owner, inside from_seq (odd while it changes); reader: control. */
+	struct dp_from from;
+	_Atomic uint32_t from_seq;
+	_Atomic uint64_t path_since_ns;
+
+	/* Owner only. */
+	struct rte_mbuf *staged_first, *staged_last; /* linked by mbuf->next */
+	uint32_t n_staged;
+	uint8_t note_bits;
+	bool is_noted; /* is in the worker's list of peers with notes */
+	struct dp_peer *note_next;
+	uint64_t wanted_ns; /* when a handshake was last asked for */
+
+	/* Handshake thread; readers of the atomic ones: control. */
+	struct wg_peer *wg;
+	uint64_t initiated_ns; /* when our last initiation left; 0: answered */
+	_Atomic uint64_t last_handshake_ns;
+	_Atomic uint64_t handshakes;
+	_Atomic uint32_t rtt_us;
+
+	/* Control only. */
+	struct cr_key public_key;
+	struct base_prefix *prefixes;
+	size_t n_prefixes;
+	struct dp_peer *hash_next;
+} __rte_cache_aligned;
+static_assert(offsetof(struct dp_peer, outer) == 64, "sealing and opening share one line");
+static_assert(offsetof(struct dp_peer, from) <= 192, "line 3 is for moving");
+
+/** Control's peers by public key. */
+#define DP_PEER_BUCKETS 4096
+
+struct dp_peers {
+	struct dp_peer *buckets[DP_PEER_BUCKETS];
+	struct dp_peer **by_number; /* NULL where a number is free */
+	uint32_t capacity;
+	uint32_t count;
+	uint32_t owned[DP_WORKERS_MAX];      /* peers per worker */
+	uint32_t index_room[DP_WORKERS_MAX]; /* receiver indices its table takes */
+};
+
+/** Control: remove all, for dp_free(). */
+void dp_peers_fini(struct dp *dp);
+
+/** Owner: change where the peer is; the prepared header is made anew with the next packet. */
+void dp_peer_set_from(struct dp_peer *peer, const struct dp_from *from, uint64_t now_ns);
+
+#endif

@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * First stage: a burst from a port's queue, checked from outside in. Every length is compared with
+ * what came before the bytes behind it are read. What is left is a WireGuard message: data goes
+ * on to dp_steer.c, handshakes to their thread's ring. Worker.
+ */
+#include "dp_worker.h"
+
+#include "dp_dataplane.h"
+
+#include <rte_ethdev.h>
+
+#define ETHERTYPE_IP4 0x0800
+#define ETHERTYPE_IP6 0x86dd
+#define IP4_FRAGMENT_MASK 0x3fff /* "more fragments", and the offset */
+
+/* What a frame is: a drop reason below DP_DROP_COUNT, or one of these. */
+#define FRAME_DATA ((unsigned)DP_DROP_COUNT)
+#define FRAME_HANDSHAKE ((unsigned)DP_DROP_COUNT + 1)
+
+/*
+ * The IP header. Returns FRAME_DATA for UDP, and the offset of the UDP header and the number of
+ * bytes from there to the end of the IP packet.
+ */
+static unsigned check_ip4(const uint8_t *ip, uint32_t len, uint32_t *ret_header, uint32_t *ret_rest)
+{
+	uint32_t header, total;
+
+	if (len < DP_IP4_BYTES)
+		return DP_DROP_SHORT_FRAME;
+	header = (ip[0] & 15u) * 4u;
+	total = base_load_be16(ip + 2);
+	if (ip[0] >> 4 != 4 || header < DP_IP4_BYTES || total < header || total > len)
+		return DP_DROP_BAD_IP_HEADER;
+	if (base_load_be16(ip + 6) & IP4_FRAGMENT_MASK)
+		return DP_DROP_FRAGMENT;
+	if (ip[9] != IN_PROTO_UDP)
+		return DP_DROP_NOT_TUNNEL;
+	*ret_header = header;
+	*ret_rest = total - header;
+	return FRAME_DATA;
+}
+
+/* No extension headers: the tunnel's peers send none, and a fragment header is one. */
+static unsigned check_ip6(const uint8_t *ip, uint32_t len, uint32_t *ret_header, uint32_t *ret_rest)
+{
+	uint32_t rest;
+
+	if (len < DP_IP6_BYTES)
+		return DP_DROP_SHORT_FRAME;
+	rest = base_load_be16(ip + 4);
+	if (ip[0] >> 4 != 6 || rest > len - DP_IP6_BYTES)
+		return DP_DROP_BAD_IP_HEADER;
+	if (ip[6] != IN_PROTO_UDP)
+		return DP_DROP_NOT_TUNNEL;
+	*ret_header = DP_IP6_BYTES;
+	*ret_rest = rest;
+	return FRAME_DATA;
+}
+
+/* The first word is type and three zero bytes (paper 5.4). */
+static unsigned check_message(const uint8_t *payload, uint32_t len, const uint8_t *udp)
+{
+	uint32_t type;
+
+	if (len < sizeof(type))
+		return DP_DROP_UNKNOWN_TYPE;
+	type = base_load_le32(payload);
+	switch (type) {
+	case WG_MESSAGE_DATA:
+		return len < WG_DATA_OVERHEAD_BYTES ? (unsigned)DP_DROP_SHORT_DATA : FRAME_DATA;
+	case WG_MESSAGE_INITIATION:
+	case WG_MESSAGE_RESPONSE:
+	case WG_MESSAGE_COOKIE:
+		/* Nobody can be answered at port 0 (wireguard-practice.md). */
+		return base_load_be16(udp) == 0 ? (unsigned)DP_DROP_SOURCE_PORT : FRAME_HANDSHAKE;
+	default:
+		break;
+	}
+	if ((type & 0xff) >= WG_MESSAGE_INITIATION && (type & 0xff) <= WG_MESSAGE_DATA)
+		return DP_DROP_RESERVED_BITS;
+	return DP_DROP_UNKNOWN_TYPE;
+}
+
+/* From frame to message. Fills struct dp_pkt when it is one. */
+static unsigned check_frame(
+	const struct dp_worker *worker, const struct dp_rx_queue *queue, struct rte_mbuf *m)
+{
+	const uint8_t *frame = rte_pktmbuf_mtod(m, const uint8_t *), *ip, *udp;
+	uint32_t len = rte_pktmbuf_data_len(m), header, rest, udp_len;
+	struct dp_pkt *p = dp_pkt(m);
+	bool is_ip4;
+	unsigned kind;
+
+	if (len < DP_ETH_BYTES + DP_IP4_BYTES || m->nb_segs != 1)
+		return DP_DROP_SHORT_FRAME;
+	is_ip4 = base_load_be16(frame + 12) == ETHERTYPE_IP4;
+	if (!is_ip4 && base_load_be16(frame + 12) != ETHERTYPE_IP6)
+		return DP_DROP_NOT_IP;
+	ip = frame + DP_ETH_BYTES;
+	kind = (is_ip4 ? check_ip4 : check_ip6)(ip, len - DP_ETH_BYTES, &header, &rest);
+	if (kind != FRAME_DATA)
+		return kind;
+	udp = ip + header;
+	if (rest < DP_UDP_BYTES)
+		return DP_DROP_BAD_UDP_LENGTH;
+	if (memcmp(udp + 2, &worker->listen_port_be16, 2) != 0)
+		return DP_DROP_NOT_TUNNEL;
+	/* The payload ends where UDP says, not where the frame does: short frames are padded. */
+	udp_len = base_load_be16(udp + 4);
+	if (udp_len < DP_UDP_BYTES || udp_len > rest)
+		return DP_DROP_BAD_UDP_LENGTH;
+	if (worker->ports[queue->port].filters_local && worker->view) {
+		struct base_addr dst = base_addr_from_bytes(
+			is_ip4 ? BASE_FAMILY_V4 : BASE_FAMILY_V6, ip + (is_ip4 ? 16 : 24));
+
+		if (!dp_underlay_is_local(worker->view, queue->port, &dst))
+			return DP_DROP_NOT_LOCAL;
+	}
+	*p = (struct dp_pkt){
+		.payload_off = (uint16_t)(DP_ETH_BYTES + header + DP_UDP_BYTES),
+		.payload_len = (uint16_t)(udp_len - DP_UDP_BYTES),
+		.ip_off = DP_ETH_BYTES,
+		.family = is_ip4 ? BASE_FAMILY_V4 : BASE_FAMILY_V6,
+	};
+	return check_message(udp + DP_UDP_BYTES, p->payload_len, udp);
+}
+
+static void to_handshake(struct dp_worker *worker, struct rte_mbuf **pkts, unsigned n)
+{
+	unsigned sent = rte_ring_enqueue_burst(worker->handshake_ring, (void **)pkts, n, NULL);
+
+	for (unsigned i = sent; i < n; i++)
+		dp_drop(&worker->counters, DP_DROP_HANDSHAKE_FULL, pkts[i]);
+	if (sent)
+		worker->handshake_got_work = true;
+}
+
+unsigned dp_rx_poll(struct dp_worker *worker, const struct dp_rx_queue *queue)
+{
+	struct rte_mbuf *pkts[DP_BURST], *handshakes[DP_BURST];
+	unsigned n, n_data = 0, n_handshakes = 0;
+	uint64_t bytes = 0;
+
+	n = rte_eth_rx_burst(worker->ports[queue->port].id, queue->queue, pkts, DP_BURST);
+	if (n == 0)
+		return 0;
+	for (unsigned i = 0; i < n; i++)
+		rte_prefetch0(rte_pktmbuf_mtod(pkts[i], void *));
+	for (unsigned i = 0; i < n; i++) {
+		unsigned kind;
+
+		bytes += rte_pktmbuf_pkt_len(pkts[i]);
+		kind = check_frame(worker, queue, pkts[i]);
+		if (kind == FRAME_DATA)
+			pkts[n_data++] = pkts[i];
+		else if (kind == FRAME_HANDSHAKE)
+			handshakes[n_handshakes++] = pkts[i];
+		else
+			dp_drop(&worker->counters, (enum dp_drop)kind, pkts[i]);
+	}
+	dp_counter_add(&worker->counters.rx_pkts, n);
+	dp_counter_add(&worker->counters.rx_bytes, bytes);
+	dp_worker_mark(worker, DP_STAGE_RX, n);
+	if (n_handshakes)
+		to_handshake(worker, handshakes, n_handshakes);
+	if (n_data)
+		dp_steer(worker, pkts, n_data);
+	return n;
+}

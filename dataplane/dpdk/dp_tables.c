@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Published tables and the worker's index table (dp_tables.h).
+ */
+#include "dp_tables.h"
+
+#include <stdlib.h>
+
+#define PEERS_FIRST 64
+
+static void retire_node(void *ctx, void *node)
+{
+	dp_rcu_retire(ctx, free, node);
+}
+
+static void destroy_view(void *view)
+{
+	dp_underlay_view_free(view);
+}
+
+static struct in_filter *filter_new(const struct dp_config *config)
+{
+	struct in_rule *rules = calloc(config->n_rules + 1, sizeof(*rules));
+	struct base_prefix locals[DP_HOST_ADDRS_MAX];
+	struct in_filter *filter;
+
+	if (!rules)
+		return NULL;
+	for (size_t i = 0; i < config->n_rules; i++) {
+		const struct dp_filter_rule *rule = &config->rules[i];
+
+		rules[i] = (struct in_rule){
+			.src = rule->src,
+			.dst = rule->dst,
+			.port_first = rule->port_first,
+			.port_last = rule->port_last,
+			.proto = rule->proto,
+		};
+	}
+	/* Our addresses themselves, not the networks they are in. */
+	for (unsigned i = 0; i < config->n_host_addrs; i++) {
+		locals[i] = config->host_addrs[i];
+		locals[i].bits =
+			(uint8_t)(8 * base_family_bytes((enum base_family)locals[i].addr.family));
+	}
+	filter = in_filter_new(rules, config->n_rules, locals, config->n_host_addrs);
+	free(rules);
+	return filter;
+}
+
+static struct dp_peer_array *array_new(uint32_t capacity)
+{
+	struct dp_peer_array *array =
+		calloc(1, sizeof(*array) + capacity * sizeof(array->slots[0]));
+
+	if (array)
+		array->capacity = capacity;
+	return array;
+}
+
+int dp_tables_init(struct dp_tables *tables, struct dp_rcu *rcu, const struct dp_config *config)
+{
+	memset(tables, 0, sizeof(*tables));
+	atomic_store(&tables->generation, 1);
+	atomic_store(&tables->peers, array_new(PEERS_FIRST));
+	tables->allowed_ips = wg_allowedips_new(retire_node, rcu);
+	errno = ENOMEM;
+	tables->filter = filter_new(config);
+	if (!tables->filter)
+		return -errno;
+	return atomic_load(&tables->peers) && tables->allowed_ips ? 0 : -ENOMEM;
+}
+
+void dp_tables_fini(struct dp_tables *tables)
+{
+	wg_allowedips_free(tables->allowed_ips);
+	free(atomic_load(&tables->peers));
+	in_filter_free(tables->filter);
+	dp_underlay_view_free(atomic_load(&tables->view));
+	memset(tables, 0, sizeof(*tables));
+}
+
+int dp_tables_set_peer(
+	struct dp_tables *tables, struct dp_rcu *rcu, uint32_t number, struct dp_peer *peer)
+{
+	struct dp_peer_array *old = atomic_load_explicit(&tables->peers, memory_order_relaxed);
+	struct dp_peer_array *new = old;
+
+	if (number >= old->capacity) {
+		uint32_t capacity = old->capacity;
+
+		while (capacity <= number)
+			capacity *= 2;
+		new = array_new(capacity);
+		if (!new)
+			return -ENOMEM;
+		for (uint32_t i = 0; i < old->capacity; i++)
+			atomic_store_explicit(&new->slots[i],
+				atomic_load_explicit(&old->slots[i], memory_order_relaxed),
+				memory_order_relaxed);
+	}
+	/* Release: a reader that finds the peer, or the larger array, finds it whole. */
+	atomic_store_explicit(&new->slots[number], peer, memory_order_release);
+	if (new != old) {
+		atomic_store_explicit(&tables->peers, new, memory_order_release);
+		dp_rcu_retire(rcu, free, old);
+	}
+	return 0;
+}
+
+void dp_tables_publish_view(
+	struct dp_tables *tables, struct dp_rcu *rcu, struct dp_underlay_view *view)
+{
+	struct dp_underlay_view *old = atomic_load_explicit(&tables->view, memory_order_relaxed);
+
+	/* The view first: a worker that sees the new generation (acquire) sees a view at least as new. One
+	 * that sees the new view with the old generation looks once more in its next round. */
+	atomic_store_explicit(&tables->view, view, memory_order_release);
+	atomic_store_explicit(
+		&tables->generation, dp_underlay_generation(view), memory_order_release);
+	if (old)
+		dp_rcu_retire(rcu, destroy_view, old);
+}
+
+struct dp_index *dp_index_new(uint32_t entries)
+{
+	uint32_t capacity = 64;
+	struct dp_index *table;
+	size_t bytes;
+
+	while (capacity < 2 * entries)
+		capacity *= 2;
+	bytes = sizeof(*table) + capacity * sizeof(table->slots[0]);
+	table = aligned_alloc(RTE_CACHE_LINE_SIZE, bytes);
+	if (!table)
+		return NULL;
+	memset(table, 0, bytes);
+	table->mask = capacity - 1;
+	return table;
+}
+
+void dp_index_free(struct dp_index *table)
+{
+	free(table);
+}
+
+uint32_t dp_index_room(const struct dp_index *table)
+{
+	return (table->mask + 1) / 2;
+}
+
+bool dp_index_add(struct dp_index *table, struct wg_keypair *keypair)
+{
+	uint32_t i = dp_index_home(table, keypair->local_index);
+
+	if (table->count >= dp_index_room(table))
+		return false;
+	while (table->slots[i].keypair)
+		i = (i + 1) & table->mask;
+	table->slots[i] = (struct dp_index_slot){.keypair = keypair, .index = keypair->local_index};
+	table->count++;
+	return true;
+}
+
+void dp_index_remove(struct dp_index *table, uint32_t index)
+{
+	uint32_t i = dp_index_home(table, index), hole;
+
+	while (table->slots[i].keypair && table->slots[i].index != index)
+		i = (i + 1) & table->mask;
+	if (!table->slots[i].keypair)
+		return;
+	/* Close the gap: whoever probed past the hole moves back into it. */
+	hole = i;
+	for (;;) {
+		uint32_t home;
+
+		i = (i + 1) & table->mask;
+		if (!table->slots[i].keypair)
+			break;
+		home = dp_index_home(table, table->slots[i].index);
+		if (((i - home) & table->mask) < ((i - hole) & table->mask))
+			continue;
+		table->slots[hole] = table->slots[i];
+		hole = i;
+	}
+	table->slots[hole].keypair = NULL;
+	table->count--;
+}
+
+void dp_index_move(struct dp_index *to, const struct dp_index *from)
+{
+	for (uint32_t i = 0; i <= from->mask; i++) {
+		/* Cannot fail: @to has more room than @from has entries. */
+		if (from->slots[i].keypair && !dp_index_add(to, from->slots[i].keypair))
+			return;
+	}
+}

@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Last stage: the way to an outer address, headers in front, bursts out. A frame whose neighbour is not known
+ * waits here (bounded in number and time) while control has the kernel ask for it. Worker.
+ */
+#include "dp_worker.h"
+
+#include "dp_dataplane.h"
+
+#include <rte_ethdev.h>
+
+static void lookup(const struct dp_worker *worker, const struct base_addr *dst,
+	const struct base_addr *src, struct dp_nexthop *ret_nexthop)
+{
+	worker->dp->nexthop_lookup(worker->view, dst, src, ret_nexthop);
+}
+
+/* Ask once a round at most; the handshake thread passes it to control, which merges further. */
+static void want_gateway(struct dp_worker *worker, const struct dp_nexthop *nexthop)
+{
+	worker->wanted_gateway = (struct dp_note){
+		.port = nexthop->port,
+		.where = {.addr = nexthop->gateway},
+	};
+}
+
+bool dp_tx_prepare(struct dp_worker *worker, struct dp_outer *outer, const struct dp_from *from)
+{
+	struct base_endpoint to;
+	struct base_addr local;
+	struct dp_nexthop nexthop;
+
+	if (likely(outer->generation == worker->generation))
+		return outer->len != 0;
+	to = dp_from_endpoint(from);
+	local = dp_from_local(from);
+	lookup(worker, &to.addr, local.family == BASE_FAMILY_NONE ? NULL : &local, &nexthop);
+	dp_outer_make(outer, &nexthop, from, worker->listen_port);
+	outer->generation = worker->generation;
+	return outer->len != 0;
+}
+
+static void push(struct dp_worker *worker, uint16_t port, struct rte_mbuf *m)
+{
+	struct dp_tx_buffer *buffer = &worker->tx[port];
+
+	buffer->pkts[buffer->n++] = m;
+	if (buffer->n == DP_BURST)
+		dp_tx_flush(worker);
+}
+
+/* The outer destination of a frame of ours, which always has the plain headers of dp_outer.c. */
+static struct base_addr destination(const struct rte_mbuf *m)
+{
+	const uint8_t *ip = rte_pktmbuf_mtod_offset(m, const uint8_t *, DP_ETH_BYTES);
+
+	if (ip[0] >> 4 == 4)
+		return base_addr_from_bytes(BASE_FAMILY_V4, ip + 16);
+	return base_addr_from_bytes(BASE_FAMILY_V6, ip + 24);
+}
+
+static struct base_addr source(const struct rte_mbuf *m)
+{
+	const uint8_t *ip = rte_pktmbuf_mtod_offset(m, const uint8_t *, DP_ETH_BYTES);
+
+	if (ip[0] >> 4 == 4)
+		return base_addr_from_bytes(BASE_FAMILY_V4, ip + 12);
+	return base_addr_from_bytes(BASE_FAMILY_V6, ip + 8);
+}
+
+/* Send a waiting frame if its way is known by now. False: keep waiting. */
+static bool try_waiting(struct dp_worker *worker, const struct dp_waiting *waiting)
+{
+	struct base_addr dst = destination(waiting->pkt), src = source(waiting->pkt);
+	struct dp_nexthop nexthop;
+
+	lookup(worker, &dst, &src, &nexthop);
+	if (nexthop.state == DP_NEXTHOP_OK) {
+		dp_outer_set_macs(rte_pktmbuf_mtod(waiting->pkt, uint8_t *), &nexthop);
+		push(worker, nexthop.port, waiting->pkt);
+		return true;
+	}
+	if (nexthop.state != DP_NEXTHOP_UNRESOLVED) {
+		dp_drop(&worker->counters, DP_DROP_NO_ROUTE, waiting->pkt);
+		return true;
+	}
+	if (worker->now_ns - waiting->since_ns >= DP_NEIGHBOUR_WAIT_NS) {
+		dp_drop(&worker->counters, DP_DROP_NEIGHBOUR_TIMEOUT, waiting->pkt);
+		return true;
+	}
+	return false;
+}
+
+/* Frames that wait: looked at when the underlay has changed or the oldest is too old. */
+static void work_waiting(struct dp_worker *worker)
+{
+	unsigned kept = 0;
+
+	if (worker->waiting_generation == worker->generation &&
+		worker->now_ns - worker->waiting[0].since_ns < DP_NEIGHBOUR_WAIT_NS)
+		return;
+	worker->waiting_generation = worker->generation;
+	for (unsigned i = 0; i < worker->n_waiting; i++) {
+		if (!try_waiting(worker, &worker->waiting[i]))
+			worker->waiting[kept++] = worker->waiting[i];
+	}
+	worker->n_waiting = kept;
+}
+
+static void wait_for_neighbour(struct dp_worker *worker, struct rte_mbuf *m)
+{
+	struct base_addr dst = destination(m), src = source(m);
+	struct dp_nexthop nexthop;
+
+	lookup(worker, &dst, &src, &nexthop);
+	if (nexthop.state == DP_NEXTHOP_UNRESOLVED)
+		want_gateway(worker, &nexthop);
+	if (worker->n_waiting == DP_NEIGHBOUR_PKTS_MAX) {
+		dp_drop(&worker->counters, DP_DROP_NEIGHBOUR_FULL, m);
+		return;
+	}
+	if (worker->n_waiting == 0)
+		worker->waiting_generation = worker->generation;
+	worker->waiting[worker->n_waiting++] =
+		(struct dp_waiting){.pkt = m, .since_ns = worker->now_ns};
+}
+
+void dp_tx_payload(struct dp_worker *worker, const struct dp_outer *outer, struct rte_mbuf *m)
+{
+	uint32_t len = rte_pktmbuf_data_len(m);
+
+	m->data_off = (uint16_t)(m->data_off - outer->len);
+	m->data_len = (uint16_t)(len + outer->len);
+	m->pkt_len = len + outer->len;
+	dp_outer_write(outer, rte_pktmbuf_mtod(m, uint8_t *), len);
+	if (likely(outer->state == DP_NEXTHOP_OK))
+		push(worker, outer->port, m);
+	else
+		wait_for_neighbour(worker, m);
+}
+
+static void send_burst(struct dp_worker *worker, uint16_t port, struct dp_tx_buffer *buffer)
+{
+	struct dp_port *out = &worker->ports[port];
+	uint64_t bytes = 0;
+	unsigned sent;
+
+	for (unsigned i = 0; i < buffer->n; i++)
+		bytes += rte_pktmbuf_pkt_len(buffer->pkts[i]);
+	sent = rte_eth_tx_burst(out->id, (uint16_t)worker->id, buffer->pkts, (uint16_t)buffer->n);
+	for (unsigned i = sent; i < buffer->n; i++) {
+		bytes -= rte_pktmbuf_pkt_len(buffer->pkts[i]);
+		dp_drop(&worker->counters, DP_DROP_TX_FULL, buffer->pkts[i]);
+	}
+	dp_counter_add(&worker->counters.tx_pkts, sent);
+	dp_counter_add(&worker->counters.tx_bytes, bytes);
+}
+
+/* The port has fewer queues than there are workers: a neighbour of ours sends for us. */
+static void lend_burst(struct dp_worker *worker, uint16_t port, struct dp_tx_buffer *buffer)
+{
+	unsigned sender = worker->id % worker->ports[port].n_queues, sent;
+
+	for (unsigned i = 0; i < buffer->n; i++)
+		buffer->pkts[i]->port = port;
+	sent = rte_ring_enqueue_burst(
+		worker->workers[sender].outer_ring, (void **)buffer->pkts, buffer->n, NULL);
+	for (unsigned i = sent; i < buffer->n; i++)
+		dp_drop(&worker->counters, DP_DROP_TX_FULL, buffer->pkts[i]);
+	worker->woken_workers |= UINT64_C(1) << sender;
+}
+
+void dp_tx_flush(struct dp_worker *worker)
+{
+	for (uint16_t port = 0; port < worker->n_ports; port++) {
+		struct dp_tx_buffer *buffer = &worker->tx[port];
+
+		if (buffer->n == 0)
+			continue;
+		if (worker->id < worker->ports[port].n_queues)
+			send_burst(worker, port, buffer);
+		else
+			lend_burst(worker, port, buffer);
+		buffer->n = 0;
+	}
+}
+
+unsigned dp_tx_poll(struct dp_worker *worker)
+{
+	struct rte_mbuf *pkts[DP_BURST];
+	unsigned n = rte_ring_dequeue_burst(worker->outer_ring, (void **)pkts, DP_BURST, NULL);
+
+	for (unsigned i = 0; i < n; i++)
+		push(worker, pkts[i]->port, pkts[i]);
+	if (worker->n_waiting)
+		work_waiting(worker);
+	return n;
+}

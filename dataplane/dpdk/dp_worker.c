@@ -1,0 +1,456 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The worker's loop: one round after the other, and sleep when there was nothing for a while. A round reads
+ * the clock once, walks the stages, obeys commands, says what it has to say, and passes a quiescent
+ * state. Next to read: dp_rx.c.
+ */
+#include "dp_worker.h"
+
+#include "base_clock.h"
+#include "dp_dataplane.h"
+
+#include <stdlib.h>
+
+#include <rte_lcore.h>
+
+/* Spin so long without work before sleeping: longer than the gaps within a busy flow, and short enough that a
+ * packet per millisecond costs a twentieth of the core. */
+#define SPIN_NS (50 * BASE_NS_PER_US)
+/* Nothing but waiting frames needs a timer; they are looked at this often. */
+#define SLEEP_WAITING_NS (10 * BASE_NS_PER_MS)
+#define SLEEP_MAX_NS BASE_NS_PER_S
+/* Flows that a worker remembers for the filter. */
+#define FLOWS_MAX 65536
+/* Receiver indices a table takes at first. */
+#define INDEX_FIRST 256
+#define COMMANDS_PER_ROUND 64
+
+void dp_worker_note(struct dp_worker *worker, struct dp_peer *peer, uint8_t bits)
+{
+	if (peer->is_detached)
+		return;
+	peer->note_bits |= bits;
+	if (peer->is_noted)
+		return;
+	peer->is_noted = true;
+	peer->note_next = NULL;
+	*worker->note_end = peer;
+	worker->note_end = &peer->note_next;
+}
+
+void dp_worker_want_handshake(struct dp_worker *worker, struct dp_peer *peer)
+{
+	if (peer->wanted_ns && worker->now_ns - peer->wanted_ns < DP_WANT_GAP_NS)
+		return;
+	peer->wanted_ns = worker->now_ns;
+	dp_worker_note(worker, peer, DP_NOTE_WANT_HANDSHAKE);
+}
+
+static void bury_one(struct dp_worker *worker, struct wg_keypair *keypair)
+{
+	keypair->owner_data = worker->dead_first;
+	worker->dead_first = keypair;
+}
+
+void dp_worker_bury(struct dp_worker *worker, struct wg_keypair **dead, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		dp_index_remove(worker->index, dead[i]->local_index);
+		bury_one(worker, dead[i]);
+	}
+}
+
+/* Commands. */
+
+static void keypair_begin(
+	struct dp_worker *worker, struct dp_peer *peer, struct wg_keypair *keypair)
+{
+	struct wg_keypair *dead[WG_KEYPAIRS_DEAD_MAX];
+	bool is_initiator = keypair->is_initiator;
+	unsigned n;
+
+	keypair->owner_data = peer;
+	if (peer->is_detached || !dp_index_add(worker->index, keypair)) {
+		bury_one(worker, keypair);
+		return;
+	}
+	n = wg_keypairs_begin(&peer->keypairs, keypair, dead);
+	dp_worker_bury(worker, dead, n);
+	peer->wanted_ns = 0;
+	if (!is_initiator)
+		return;
+	/* The first data message confirms the session to the other end. */
+	if (peer->n_staged)
+		dp_encap_staged(worker, peer);
+	else
+		dp_encap_keepalive(worker, peer);
+}
+
+static void keypairs_clear(struct dp_worker *worker, struct dp_peer *peer, enum dp_drop reason)
+{
+	struct wg_keypair *dead[WG_KEYPAIRS_DEAD_MAX];
+
+	dp_encap_flush(worker);
+	dp_worker_bury(worker, dead, wg_keypairs_clear(&peer->keypairs, dead));
+	dp_encap_staged_drop(worker, peer, reason);
+}
+
+static void send_message(struct dp_worker *worker, const struct dp_command *cmd)
+{
+	struct dp_outer to = {0}, *outer = cmd->peer ? &cmd->peer->outer : &to;
+	const struct dp_from *from = cmd->peer ? &cmd->peer->from : &cmd->from;
+	struct rte_mbuf *m = cmd->object;
+
+	if (from->family == BASE_FAMILY_NONE)
+		dp_drop(&worker->counters, DP_DROP_NO_ENDPOINT, m);
+	else if (!dp_tx_prepare(worker, outer, from))
+		dp_drop(&worker->counters, DP_DROP_NO_ROUTE, m);
+	else
+		dp_tx_payload(worker, outer, m);
+}
+
+static void endpoint(struct dp_worker *worker, const struct dp_command *cmd)
+{
+	struct dp_peer *peer = cmd->peer;
+	bool is_seen = cmd->type == DP_COMMAND_ENDPOINT_SEEN;
+
+	if (!is_seen)
+		peer->endpoint_is_fixed = cmd->object != NULL;
+	else if (peer->endpoint_is_fixed)
+		return;
+	if (cmd->from.family == BASE_FAMILY_NONE ||
+		memcmp(&cmd->from, &peer->from, sizeof(cmd->from)) == 0)
+		return;
+	dp_peer_set_from(peer, &cmd->from, worker->now_ns);
+	if (is_seen)
+		dp_worker_note(worker, peer, DP_NOTE_MOVED);
+}
+
+static void grow(struct dp_worker *worker, struct dp_index *larger)
+{
+	dp_index_move(larger, worker->index);
+	worker->index->next_old = worker->old_index;
+	worker->old_index = worker->index;
+	worker->index = larger;
+}
+
+static void detach(struct dp_worker *worker, struct dp_peer *peer)
+{
+	keypairs_clear(worker, peer, DP_DROP_PEER_GONE);
+	dp_worker_note(worker, peer, DP_NOTE_DETACHED);
+	peer->note_bits = DP_NOTE_DETACHED; /* what else it had to say is void */
+	peer->is_detached = true;
+}
+
+static void obey(struct dp_worker *worker, const struct dp_command *cmd)
+{
+	bool is_gone = cmd->peer && cmd->peer->is_detached;
+
+	switch (cmd->type) {
+	case DP_COMMAND_KEYPAIR_BEGIN:
+		keypair_begin(worker, cmd->peer, cmd->object);
+		break;
+	case DP_COMMAND_SEND:
+	case DP_COMMAND_SEND_TO:
+		send_message(worker, cmd);
+		break;
+	case DP_COMMAND_INDEX_GROW:
+		grow(worker, cmd->object);
+		break;
+	case DP_COMMAND_KEYPAIRS_CLEAR:
+		keypairs_clear(worker, cmd->peer, DP_DROP_STAGED_GIVEN_UP);
+		break;
+	case DP_COMMAND_STAGED_CLEAR:
+		dp_encap_staged_drop(worker, cmd->peer, DP_DROP_STAGED_GIVEN_UP);
+		break;
+	case DP_COMMAND_KEEPALIVE:
+		if (!is_gone)
+			dp_encap_keepalive(worker, cmd->peer);
+		break;
+	case DP_COMMAND_ENDPOINT_SEEN:
+	case DP_COMMAND_ENDPOINT_SET:
+		if (!is_gone)
+			endpoint(worker, cmd);
+		break;
+	case DP_COMMAND_DETACH:
+		detach(worker, cmd->peer);
+		break;
+	}
+}
+
+static unsigned take_commands(struct dp_worker *worker)
+{
+	struct dp_command cmd;
+	unsigned n;
+
+	for (n = 0; n < COMMANDS_PER_ROUND; n++) {
+		if (rte_ring_dequeue_elem(worker->command_ring, &cmd, sizeof(cmd)) != 0)
+			break;
+		obey(worker, &cmd);
+	}
+	return n;
+}
+
+bool dp_worker_command(struct dp_worker *worker, const struct dp_command *cmd)
+{
+	struct dp_command element = *cmd;
+	bool is_queued =
+		rte_ring_enqueue_elem(worker->command_ring, &element, sizeof(element)) == 0;
+
+	dp_idle_wake(worker->idle);
+	return is_queued;
+}
+
+/* Notes: dead keypairs first, so that DETACHED is the last word of a peer. What does not fit stays. */
+
+static bool say(struct dp_worker *worker, const struct dp_note *note)
+{
+	struct dp_note element = *note;
+
+	if (rte_ring_enqueue_elem(worker->note_ring, &element, sizeof(element)) != 0)
+		return false;
+	worker->handshake_got_work = true;
+	return true;
+}
+
+static bool say_dead(struct dp_worker *worker)
+{
+	while (worker->dead_first) {
+		struct wg_keypair *keypair = worker->dead_first, *next = keypair->owner_data;
+
+		if (!say(worker, &(struct dp_note){.keypair = keypair}))
+			return false;
+		worker->dead_first = next;
+	}
+	return true;
+}
+
+static bool say_peers(struct dp_worker *worker)
+{
+	while (worker->note_first) {
+		struct dp_peer *peer = worker->note_first, *next = peer->note_next;
+		struct dp_note note = {.peer = peer, .bits = peer->note_bits};
+
+		if (note.bits & DP_NOTE_MOVED)
+			note.where = dp_from_endpoint(&peer->from);
+		/* Before it is said: after DETACHED the peer is no longer ours to touch. */
+		peer->note_bits = 0;
+		peer->is_noted = false;
+		if (!say(worker, &note)) {
+			peer->note_bits = (uint8_t)note.bits;
+			peer->is_noted = true;
+			return false;
+		}
+		worker->note_first = next;
+	}
+	worker->note_end = &worker->note_first;
+	return true;
+}
+
+static void say_all(struct dp_worker *worker)
+{
+	if (!say_dead(worker) || !say_peers(worker))
+		return;
+	while (worker->old_index) {
+		struct dp_index *next = worker->old_index->next_old;
+
+		if (!say(worker, &(struct dp_note){.old_index = worker->old_index}))
+			return;
+		worker->old_index = next;
+	}
+	if (worker->wanted_gateway.where.addr.family != BASE_FAMILY_NONE) {
+		/* Not worth keeping: the next packet asks again. */
+		say(worker, &worker->wanted_gateway);
+		worker->wanted_gateway.where.addr.family = BASE_FAMILY_NONE;
+	}
+}
+
+static void wake_others(struct dp_worker *worker)
+{
+	if (worker->host_got_pkts && worker->host)
+		dp_host_wake(worker->host);
+	if (worker->handshake_got_work)
+		dp_idle_wake(worker->handshake_idle);
+	while (worker->woken_workers) {
+		unsigned id = (unsigned)__builtin_ctzll(worker->woken_workers);
+
+		worker->woken_workers &= worker->woken_workers - 1;
+		dp_idle_wake(worker->workers[id].idle);
+	}
+	worker->host_got_pkts = false;
+	worker->handshake_got_work = false;
+}
+
+bool dp_worker_round(struct dp_worker *worker, uint64_t now_ns)
+{
+	uint64_t start_tsc = rte_rdtsc();
+	unsigned n = 0;
+
+	worker->now_ns = now_ns;
+	worker->mark_tsc = start_tsc;
+	/* Generation before view (both acquire): the view is at least as new as the number says. */
+	worker->generation =
+		atomic_load_explicit(&worker->tables->generation, memory_order_acquire);
+	worker->view = atomic_load_explicit(&worker->tables->view, memory_order_acquire);
+
+	n += take_commands(worker);
+	for (unsigned i = 0; i < worker->n_rx_queues; i++)
+		n += dp_rx_poll(worker, &worker->rx_queues[i]);
+	n += dp_steer_poll(worker);
+	n += dp_encap_poll(worker);
+	dp_encap_flush(worker);
+	n += dp_tx_poll(worker);
+	dp_tx_flush(worker);
+	say_all(worker);
+	wake_others(worker);
+
+	if (n) {
+		dp_worker_mark(worker, DP_STAGE_TX, 0);
+		dp_counter_add(&worker->counters.busy_cycles, worker->mark_tsc - start_tsc);
+	} else {
+		dp_counter_add(&worker->counters.idle_cycles, rte_rdtsc() - start_tsc);
+	}
+	dp_rcu_quiescent(worker->qsbr, worker->id);
+	return n > 0;
+}
+
+/* Sleep. */
+
+static bool has_work(const struct dp_worker *worker)
+{
+	return !rte_ring_empty(worker->command_ring) || !rte_ring_empty(worker->handover_ring) ||
+		!rte_ring_empty(worker->inner_ring) || !rte_ring_empty(worker->outer_ring) ||
+		worker->dead_first || worker->note_first || worker->old_index ||
+		atomic_load(&worker->dp->must_stop);
+}
+
+static void sleep_until_work(struct dp_worker *worker)
+{
+	dp_idle_prepare(worker->idle);
+	if (has_work(worker)) {
+		dp_idle_cancel(worker->idle);
+		return;
+	}
+	dp_counter_add(&worker->counters.sleeps, 1);
+	dp_rcu_offline(worker->qsbr, worker->id);
+	dp_idle_wait(worker->idle, worker->n_waiting ? SLEEP_WAITING_NS : SLEEP_MAX_NS);
+	dp_rcu_online(worker->qsbr, worker->id);
+}
+
+/* A queue without a socket cannot wake anybody. */
+static bool may_sleep(const struct dp_worker *worker)
+{
+	if (worker->dp->config.idle != DP_IDLE_ADAPTIVE)
+		return false;
+	for (unsigned i = 0; i < worker->n_rx_queues; i++) {
+		if (worker->ports[worker->rx_queues[i].port].n_fds == 0)
+			return false;
+	}
+	return true;
+}
+
+int dp_worker_main(void *arg)
+{
+	struct dp_worker *worker = arg;
+	bool is_adaptive = may_sleep(worker);
+	uint64_t busy_ns = base_clock_now_ns();
+
+	dp_rcu_online(worker->qsbr, worker->id);
+	while (!atomic_load_explicit(&worker->dp->must_stop, memory_order_relaxed)) {
+		uint64_t now_ns = base_clock_now_ns();
+
+		if (dp_worker_round(worker, now_ns)) {
+			busy_ns = now_ns;
+		} else if (is_adaptive && now_ns - busy_ns >= SPIN_NS) {
+			sleep_until_work(worker);
+			busy_ns = base_clock_now_ns();
+		} else {
+			rte_pause();
+		}
+	}
+	dp_rcu_offline(worker->qsbr, worker->id);
+	return 0;
+}
+
+/* Set-up. */
+
+static struct rte_ring *ring_new(const char *what, unsigned id, unsigned element, unsigned count)
+{
+	char name[RTE_RING_NAMESIZE];
+
+	snprintf(name, sizeof(name), "dp_%s_%u", what, id);
+	return rte_ring_create_elem(name, element, count, SOCKET_ID_ANY, RING_F_SC_DEQ);
+}
+
+static int aead_init(struct dp_worker *worker, struct base_error *ret_error)
+{
+	errno = 0;
+	worker->aead = worker->aead_ops->new ();
+	if (!worker->aead)
+		return base_error_set(ret_error, errno ? -errno : -ENOMEM,
+			"cipher %s does not work on this machine; set crypto: auto",
+			worker->aead_ops->name);
+	return 0;
+}
+
+int dp_worker_init(struct dp_worker *worker, struct base_error *ret_error)
+{
+	worker->note_end = &worker->note_first;
+	worker->command_ring =
+		ring_new("commands", worker->id, sizeof(struct dp_command), DP_RING_COMMANDS);
+	worker->handover_ring = ring_new("handover", worker->id, sizeof(void *), DP_RING_PKTS);
+	worker->inner_ring = ring_new("inner", worker->id, sizeof(void *), DP_RING_PKTS);
+	worker->outer_ring = ring_new("outer", worker->id, sizeof(void *), DP_RING_PKTS);
+	worker->idle = dp_idle_new();
+	worker->index = dp_index_new(INDEX_FIRST);
+	worker->flows = in_flows_new(FLOWS_MAX);
+	if (!worker->command_ring || !worker->handover_ring || !worker->inner_ring ||
+		!worker->outer_ring || !worker->idle || !worker->index || !worker->flows)
+		return base_error_set(ret_error, -ENOMEM,
+			"worker %u: no memory for its rings and tables; raise memory_mb",
+			worker->id);
+	return aead_init(worker, ret_error);
+}
+
+static void ring_free(struct rte_ring *ring)
+{
+	void *m;
+
+	while (ring && rte_ring_dequeue(ring, &m) == 0)
+		rte_pktmbuf_free(m);
+	rte_ring_free(ring);
+}
+
+static void commands_free(struct rte_ring *ring)
+{
+	struct dp_command cmd;
+
+	while (ring && rte_ring_dequeue_elem(ring, &cmd, sizeof(cmd)) == 0) {
+		if (cmd.type == DP_COMMAND_SEND || cmd.type == DP_COMMAND_SEND_TO)
+			rte_pktmbuf_free(cmd.object);
+		else if (cmd.type == DP_COMMAND_INDEX_GROW)
+			dp_index_free(cmd.object);
+	}
+	rte_ring_free(ring);
+}
+
+void dp_worker_fini(struct dp_worker *worker)
+{
+	for (unsigned i = 0; i < worker->n_waiting; i++)
+		rte_pktmbuf_free(worker->waiting[i].pkt);
+	commands_free(worker->command_ring);
+	ring_free(worker->handover_ring);
+	ring_free(worker->inner_ring);
+	ring_free(worker->outer_ring);
+	dp_idle_free(worker->idle);
+	dp_index_free(worker->index);
+	while (worker->old_index) {
+		struct dp_index *next = worker->old_index->next_old;
+
+		dp_index_free(worker->old_index);
+		worker->old_index = next;
+	}
+	in_flows_free(worker->flows);
+	if (worker->aead)
+		worker->aead_ops->free(worker->aead);
+}

@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A worker: one pinned lcore that does all packet work of the peers it owns.
+ *
+ * Its round (dp_worker_round): receive, sort, open, deliver; take inner packets, seal, send; obey
+ * commands; report a quiescent state. A round never waits, allocates, locks or logs. Packets move through
+ * two batches of at most DP_BURST, one for opening, one for sealing; a full batch is worked off on the spot.
+ *
+ * Queues of a worker, all bounded, all fed by others without waiting:
+ *	commands  from the handshake thread and control: what to do with a peer (struct dp_command)
+ *	handover  frames that another worker received and this one owns
+ *	inner     packets from the host interface for peers of this worker
+ *	outer     sealed frames of a worker that has no send queue on a port
+ * What a worker has to say goes to the handshake thread as notes (struct dp_note). Notes are
+ * merged per peer, so a flood of packets cannot become a flood of notes, and none is lost.
+ *
+ * Next to read: dp_rx.c, then the stages in the order of their names below.
+ */
+#ifndef DP_WORKER_H
+#define DP_WORKER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "cr_aead.h"
+#include "dp_idle.h"
+#include "dp_init.h"
+#include "dp_outer.h"
+#include "dp_peer.h"
+#include "dp_pkt.h"
+#include "dp_stats.h"
+#include "dp_tables.h"
+#include "in_filter.h"
+
+#include <rte_ring_elem.h>
+
+/** Entries of each ring. */
+#define DP_RING_PKTS 1024
+#define DP_RING_COMMANDS 1024
+/** Packets that wait for handshakes, of all peers of one worker. */
+#define DP_STAGED_PKTS_MAX 2048
+/** Frames that wait for a neighbour, and for how long. */
+#define DP_NEIGHBOUR_PKTS_MAX 256
+#define DP_NEIGHBOUR_WAIT_NS BASE_NS_PER_S
+/** Notes "handshake wanted" of one peer are this far apart; wg keeps the protocol's own gaps. */
+#define DP_WANT_GAP_NS BASE_NS_PER_S
+
+enum dp_command_type {
+	DP_COMMAND_KEYPAIR_BEGIN, /* object: the keypair */
+	DP_COMMAND_KEYPAIRS_CLEAR,
+	DP_COMMAND_STAGED_CLEAR,
+	DP_COMMAND_KEEPALIVE,
+	DP_COMMAND_ENDPOINT_SEEN, /* from: an authenticated handshake message came from there */
+	DP_COMMAND_ENDPOINT_SET,  /* from: control says so; object: not NULL: fixed from now on */
+	DP_COMMAND_SEND,          /* object: mbuf with a message to the peer */
+	DP_COMMAND_SEND_TO,       /* object: mbuf with a message to @from */
+	DP_COMMAND_INDEX_GROW,    /* object: a larger struct dp_index */
+	DP_COMMAND_DETACH,        /* forget the peer; answered by DP_NOTE_DETACHED */
+};
+
+struct dp_command {
+	enum dp_command_type type;
+	struct dp_peer *peer;
+	void *object;
+	struct dp_from from;
+};
+static_assert(sizeof(struct dp_command) <= 64, "one cache line");
+static_assert(sizeof(struct dp_command) % 4 == 0, "rte_ring_elem's rule");
+
+/** Worker to handshake thread. Which parts count: bits for a peer, else keypair, table or gateway. */
+struct dp_note {
+	struct dp_peer *peer;
+	uint32_t bits;              /* enum dp_note_bits */
+	uint16_t port;              /* with a gateway */
+	struct wg_keypair *keypair; /* dead: give it back */
+	struct dp_index *old_index; /* replaced: free it */
+	struct base_endpoint where; /* MOVED: the new endpoint; else a gateway to resolve */
+};
+static_assert(sizeof(struct dp_note) % 4 == 0, "rte_ring_elem's rule");
+
+struct dp_batch {
+	unsigned n;
+	struct rte_mbuf *pkts[DP_BURST];
+	struct dp_peer *peers[DP_BURST];
+	struct wg_keypair *keypairs[DP_BURST];
+	struct cr_aead_job jobs[DP_BURST];
+};
+
+struct dp_tx_buffer {
+	unsigned n;
+	struct rte_mbuf *pkts[DP_BURST];
+};
+
+/** A receive queue to poll. */
+struct dp_rx_queue {
+	uint16_t port; /* index into dp->ports */
+	uint16_t queue;
+};
+
+struct dp_waiting {
+	struct rte_mbuf *pkt;
+	uint64_t since_ns;
+};
+
+struct dp_worker {
+	/* Fixed at start. */
+	struct dp *dp;
+	unsigned id, cpu, lcore;
+	unsigned n_workers;
+	struct dp_worker *workers; /* all of them */
+	struct dp_port *ports;
+	unsigned n_ports;
+	struct dp_rx_queue rx_queues[DP_PORTS_MAX * 4];
+	unsigned n_rx_queues;
+	uint16_t listen_port, listen_port_be16;
+	uint16_t host_mtu_bytes;
+	struct dp_tables *tables;
+	struct rte_mempool *pool;
+	const struct cr_aead_ops *aead_ops;
+	struct cr_aead *aead;
+	struct rte_ring *handshake_ring; /* out: handshake messages */
+	struct rte_ring *note_ring;      /* out */
+	struct dp_idle *handshake_idle;
+	struct rte_ring *host_ring; /* out: opened packets; NULL: none takes them */
+	struct dp_host *host;       /* to wake; NULL with tests */
+	struct rte_rcu_qsbr *qsbr;
+
+	/* In. Written by others. */
+	struct rte_ring *command_ring, *handover_ring, *inner_ring, *outer_ring;
+	struct dp_idle *idle;
+
+	/* This round. */
+	uint64_t now_ns;
+	uint64_t generation;
+	struct dp_underlay_view *view;
+	uint64_t mark_tsc;
+	bool host_got_pkts, handshake_got_work;
+	uint64_t woken_workers; /* bit per worker that got something in this round */
+
+	/* This worker's own. */
+	struct dp_index *index;
+	struct in_flows *flows;
+	struct dp_batch open, seal;
+	struct dp_tx_buffer tx[DP_PORTS_MAX];
+	struct rte_mbuf *to_host[DP_BURST];
+	unsigned n_to_host;
+	uint32_t n_staged;
+	struct dp_waiting waiting[DP_NEIGHBOUR_PKTS_MAX];
+	unsigned n_waiting;
+	uint64_t waiting_generation;   /* when it was last worked through */
+	struct dp_note wanted_gateway; /* where.addr family NONE: none */
+	struct wg_keypair *dead_first; /* linked by owner_data */
+	struct dp_peer *note_first, **note_end;
+	struct dp_index *old_index;
+
+	struct dp_counters counters;
+} __rte_cache_aligned;
+
+/** Rings, tables and AEAD state of a worker whose fixed fields are set. 0 or -Exxx with a line. */
+BASE_MUST_CHECK int dp_worker_init(struct dp_worker *worker, struct base_error *ret_error);
+/** Frees every packet it still holds. Half-initialised is fine. */
+void dp_worker_fini(struct dp_worker *worker);
+/** One round at this time; true if there was anything to do. */
+bool dp_worker_round(struct dp_worker *worker, uint64_t now_ns);
+/** The lcore's function: rounds, and sleep between them if @arg's dataplane is adaptive. */
+int dp_worker_main(void *arg);
+
+/** Any thread: is a command queued? False: its ring is full. Wakes the worker. */
+BASE_MUST_CHECK bool dp_worker_command(struct dp_worker *worker, const struct dp_command *command);
+
+/* The stages. Each takes what the one before left and gives on what it made. */
+
+/** dp_rx.c: a burst from one queue; sorted into the open batch, the handshake ring, other workers. */
+unsigned dp_rx_poll(struct dp_worker *worker, const struct dp_rx_queue *queue);
+/** dp_steer.c: data frames that dp_rx.c has checked: ours to dp_decap, others to their owners. */
+void dp_steer(struct dp_worker *worker, struct rte_mbuf **pkts, unsigned n);
+/** dp_steer.c: frames that other workers handed over. */
+unsigned dp_steer_poll(struct dp_worker *worker);
+/** dp_decap.c: open @n <= DP_BURST data frames of our own peers and deliver them. */
+void dp_decap(struct dp_worker *worker, struct rte_mbuf **pkts, unsigned n);
+/** dp_decap.c: hand what was opened to the host interface. */
+void dp_deliver_flush(struct dp_worker *worker);
+/** dp_encap.c: inner packets, data at their IP header, n <= DP_BURST. */
+void dp_encap(struct dp_worker *worker, struct rte_mbuf **pkts, unsigned n);
+unsigned dp_encap_poll(struct dp_worker *worker);
+/** dp_encap.c: seal one packet for @peer, or stage it. @m may be empty: a keepalive. */
+void dp_encap_one(struct dp_worker *worker, struct dp_peer *peer, struct rte_mbuf *m);
+/** dp_encap.c: seal the batch and pass it on to dp_tx.c. */
+void dp_encap_flush(struct dp_worker *worker);
+void dp_encap_keepalive(struct dp_worker *worker, struct dp_peer *peer);
+void dp_encap_staged(struct dp_worker *worker, struct dp_peer *peer);
+void dp_encap_staged_drop(struct dp_worker *worker, struct dp_peer *peer, enum dp_drop reason);
+/** dp_tx.c: is the peer's header good for this round? Makes it anew when the underlay has changed. */
+bool dp_tx_prepare(struct dp_worker *worker, struct dp_outer *outer, const struct dp_from *from);
+/** dp_tx.c: a UDP payload, with room in front; writes the headers. */
+void dp_tx_payload(struct dp_worker *worker, const struct dp_outer *outer, struct rte_mbuf *m);
+unsigned dp_tx_poll(struct dp_worker *worker);
+void dp_tx_flush(struct dp_worker *worker);
+
+/* dp_worker.c: what the stages have to say. */
+void dp_worker_note(struct dp_worker *worker, struct dp_peer *peer, uint8_t bits);
+void dp_worker_want_handshake(struct dp_worker *worker, struct dp_peer *peer);
+/** Keypairs that a change pushed out: unlink, and give back by way of the handshake thread. */
+void dp_worker_bury(struct dp_worker *worker, struct wg_keypair **dead, unsigned n);
+
+/** Account the cycles since the last mark to a stage that handled @n packets. */
+static inline void dp_worker_mark(struct dp_worker *worker, enum dp_stage stage, unsigned n)
+{
+	uint64_t tsc = rte_rdtsc();
+
+	dp_counter_add(&worker->counters.stage_cycles[stage], tsc - worker->mark_tsc);
+	dp_counter_add(&worker->counters.stage_pkts[stage], n);
+	worker->mark_tsc = tsc;
+}
+
+#endif
