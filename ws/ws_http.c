@@ -508,7 +508,9 @@ void ws_http_reply(struct ws_http_req *req, int status, json_t *body)
 	if (!body)
 		body = json_object();
 	req->status = status;
-	req->reply = body ? json_dumps(body, JSON_COMPACT | JSON_ENCODE_ANY) : NULL;
+	req->reply = body
+		? json_dumps(body, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(9))
+		: NULL;
 	req->reply_len = req->reply ? strlen(req->reply) : 0;
 	json_decref(body);
 	lws_callback_on_writable(req->socket->wsi);

@@ -257,8 +257,8 @@ static void test_siphash_vectors(void **state)
 	};
 	uint8_t message[64];
 
-	for (uint8_t i = 0; i < sizeof(message); i++)
-		message[i] = i;
+	for (size_t i = 0; i < sizeof(message); i++)
+		message[i] = (uint8_t)i;
 	for (size_t i = 0; i < BASE_ARRAY_LEN(cases); i++)
 		assert_true(siphash(UINT64_C(0x0706050403020100), UINT64_C(0x0f0e0d0c0b0a0908),
 				    message, cases[i].len) == cases[i].hash);

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The operators' API: HTTP+JSON on a Unix socket, described in openapi.yaml. sandctl and the Python
+ * package use nothing else. Thread: the loop's.
+ *
+ *	GET  /v1/status               what runs, since when, on what
+ *	GET  /v1/peers                the tunnel's peers, as in the configuration
+ *	GET  /v1/stats                counters: workers, drops by reason, stages, controller
+ *	GET  /v1/daemons              connected daemons, ordered by id
+ *	POST /v1/daemons/{id}/exec    run a command there
+ *
+ * Errors are {"error": {"code", "message"}}. Times are whole seconds since 1970; what is not known
+ * is null.
+ */
+#ifndef CTL_API_H
+#define CTL_API_H
+
+#include <jansson.h>
+
+#include "base_err.h"
+#include "ws_http.h"
+#include "ctl_config.h"
+#include "ctl_controller.h"
+#include "ctl_tunnel.h"
+
+/** What the API tells about; all borrowed for its life. */
+struct ctl_api_sources {
+	const struct ctl_config *config;
+	const struct ctl_tunnel *tunnel; /* NULL in direct mode */
+	struct ctl_controller *controller;
+	uint64_t started_ns;
+};
+
+struct ctl_api;
+
+/** Listen on @socket_path, whose folder is made if it is missing. NULL with errno and a line. */
+struct ctl_api *ctl_api_new(struct ws_service *service, const char *socket_path,
+	const struct ctl_api_sources *sources, struct base_error *ret_error);
+/** Stop; the socket file is gone. NULL is fine. */
+void ctl_api_free(struct ctl_api *api);
+
+/* The documents of ctl_api_docs.c; the caller owns them. NULL without memory. */
+json_t *ctl_api_status(const struct ctl_api_sources *sources, uint64_t now_ns);
+json_t *ctl_api_peers(const struct ctl_api_sources *sources, uint64_t now_ns);
+json_t *ctl_api_stats(const struct ctl_api_sources *sources);
+json_t *ctl_api_daemons(const struct ctl_api_sources *sources, uint64_t now_ns);
+
+#endif

@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What the API's GET routes answer, as JSON documents. Loop's thread. See ctl_api.h, openapi.yaml. */
+#include "ctl_api.h"
+
+#include "base_clock.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+/* A monotonic time as seconds since 1970; null for never. */
+static json_t *unix_time(uint64_t then_ns, uint64_t now_ns)
+{
+	uint64_t unix_ns = base_clock_unix_ns();
+
+	if (then_ns == 0)
+		return json_null();
+	return json_integer((json_int_t)((unix_ns - (now_ns - then_ns)) / BASE_NS_PER_S));
+}
+
+static json_t *endpoint_text(const struct base_endpoint *endpoint)
+{
+	char text[BASE_ENDPOINT_TEXT_LEN];
+
+	if (endpoint->addr.family == BASE_FAMILY_NONE)
+		return json_null();
+	return json_string(base_endpoint_print(text, endpoint));
+}
+
+static json_t *key_text(const struct cr_key *public_key)
+{
+	char text[BASE_KEY_TEXT_LEN + 1];
+
+	base_key_encode(text, public_key->bytes);
+	return json_string(text);
+}
+
+static json_t *number(uint64_t value)
+{
+	return json_integer((json_int_t)value);
+}
+
+/* ---- status ---- */
+
+static json_t *ports_json(const struct dp_config *dp)
+{
+	json_t *list = json_array();
+
+	for (unsigned i = 0; i < dp->n_ports; i++)
+		json_array_append_new(list,
+			json_pack("{s:s, s:s}", "kind", dp_port_kind_name(dp->ports[i].kind),
+				"device", dp->ports[i].device));
+	return list;
+}
+
+static json_t *cpus_json(const struct dp_config *dp)
+{
+	json_t *list = json_array();
+
+	for (unsigned i = 0; i < dp->n_workers; i++)
+		json_array_append_new(list, number(dp->worker_cpus[i]));
+	return list;
+}
+
+static json_t *host_json(const struct dp_config *dp)
+{
+	json_t *addresses = json_array();
+	char text[BASE_PREFIX_TEXT_LEN];
+
+	for (unsigned i = 0; i < dp->n_host_addrs; i++)
+		json_array_append_new(
+			addresses, json_string(base_prefix_print(text, &dp->host_addrs[i])));
+	return json_pack("{s:s, s:o, s:o}", "device", dp->host_device, "addresses", addresses,
+		"mtu", number(dp->host_mtu));
+}
+
+/* The part of status that a tunnel adds. */
+static json_t *tunnel_json(const struct ctl_api_sources *sources)
+{
+	const struct dp_config *dp = &sources->config->dp;
+	struct dp_stats *stats;
+	json_t *tunnel;
+
+	if (!sources->tunnel)
+		return json_null();
+	stats = calloc(1, sizeof(*stats));
+	if (!stats)
+		return NULL;
+	dp_stats_get(ctl_tunnel_dp(sources->tunnel), stats);
+	tunnel = json_pack("{s:o, s:o, s:o, s:o, s:o, s:s, s:s, s:b, s:o, s:o}", "public_key",
+		key_text(&sources->config->public_key), "listen_port", number(dp->listen_port),
+		"ports", ports_json(dp), "workers", cpus_json(dp), "control_cpu",
+		number(dp->control_cpu), "idle", dp->idle == DP_IDLE_POLL ? "poll" : "adaptive",
+		"crypto", stats->crypto, "hugepages", stats->has_hugepages, "memory_bytes",
+		number(stats->memory_bytes), "host", host_json(dp));
+	free(stats);
+	return tunnel;
+}
+
+json_t *ctl_api_status(const struct ctl_api_sources *sources, uint64_t now_ns)
+{
+	const struct ctl_config *config = sources->config;
+
+	return json_pack("{s:s, s:s, s:i, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "state",
+		"running", "version", SANDD_VERSION, "pid", (int)getpid(), "mode",
+		!config->has_tunnel                                      ? "direct"
+			: config->direct.addr.family == BASE_FAMILY_NONE ? "tunnel"
+									 : "tunnel+direct",
+		"started", unix_time(sources->started_ns, now_ns), "uptime_s",
+		number((now_ns - sources->started_ns) / BASE_NS_PER_S), "controller",
+		endpoint_text(&config->listen), "controller_direct", endpoint_text(&config->direct),
+		"daemons", number(ctl_registry_count(ctl_controller_registry(sources->controller))),
+		"peers", number(config->n_peers), "requests",
+		number(ctl_controller_requests(sources->controller)->outstanding), "tunnel",
+		tunnel_json(sources));
+}
+
+/* ---- peers ---- */
+
+static json_t *prefixes_json(const struct dp_peer_config *peer)
+{
+	json_t *list = json_array();
+	char text[BASE_PREFIX_TEXT_LEN];
+
+	for (size_t i = 0; i < peer->n_allowed_ips; i++)
+		json_array_append_new(
+			list, json_string(base_prefix_print(text, &peer->allowed_ips[i])));
+	return list;
+}
+
+static json_t *peer_json(
+	const struct ctl_peer *peer, const struct dp_peer_status *status, uint64_t now_ns)
+{
+	json_t *rtt = status->rtt_us ? json_real(status->rtt_us / 1000.0) : json_null();
+
+	return json_pack("{s:s, s:o, s:o, s:s, s:n, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, "
+			 "s:o, s:o, s:b}",
+		"name", peer->name, "public_key", key_text(&peer->dp.public_key), "endpoint",
+		endpoint_text(&status->endpoint), "path", dp_path_name(status->path), "relay",
+		"rtt_ms", rtt, "since", unix_time(status->path_since_ns, now_ns), "last_handshake",
+		unix_time(status->last_handshake_ns, now_ns), "rx_bytes", number(status->rx_bytes),
+		"tx_bytes", number(status->tx_bytes), "rx_pkts", number(status->rx_pkts), "tx_pkts",
+		number(status->tx_pkts), "lcore", number(status->lcore), "handshakes",
+		number(status->handshakes), "allowed_ips", prefixes_json(&peer->dp), "keepalive_s",
+		number(peer->dp.keepalive_s), "has_preshared_key",
+		!cr_key_is_zero(&peer->dp.preshared_key));
+}
+
+json_t *ctl_api_peers(const struct ctl_api_sources *sources, uint64_t now_ns)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; sources->tunnel && i < sources->config->n_peers; i++) {
+		const struct ctl_peer *peer = &sources->config->peers[i];
+		struct dp_peer_status status;
+
+		if (dp_peer_status(ctl_tunnel_dp(sources->tunnel), &peer->dp.public_key, &status) ==
+			0)
+			json_array_append_new(list, peer_json(peer, &status, now_ns));
+	}
+	return json_pack("{s:o}", "peers", list);
+}
+
+/* ---- stats ---- */
+
+/* Every reason, those that never happened as well: a name that is missing was misspelt. */
+static json_t *drops_json(const uint64_t drop_pkts[DP_DROPS_MAX])
+{
+	json_t *drops = json_object();
+
+	for (unsigned i = 0; i < dp_drop_count(); i++)
+		json_object_set_new(drops, dp_drop_name(i), number(drop_pkts[i]));
+	return drops;
+}
+
+static json_t *stages_json(const struct dp_worker_stats *worker)
+{
+	json_t *list = json_array();
+
+	for (unsigned i = 0; i < DP_STAGE_COUNT; i++) {
+		uint64_t pkts = worker->stage_pkts[i], cycles = worker->stage_cycles[i];
+
+		json_array_append_new(list,
+			json_pack("{s:s, s:o, s:o, s:o}", "stage", dp_stage_name((enum dp_stage)i),
+				"pkts", number(pkts), "cycles", number(cycles), "cycles_per_pkt",
+				pkts ? json_real((double)cycles / (double)pkts) : json_null()));
+	}
+	return list;
+}
+
+static json_t *worker_json(const struct dp_worker_stats *worker)
+{
+	static const struct {
+		const char *name;
+		size_t offset;
+	} counters[] = {
+#define COUNTER(member) {#member, offsetof(struct dp_worker_stats, member)}
+		COUNTER(rx_pkts),
+		COUNTER(rx_bytes),
+		COUNTER(tx_pkts),
+		COUNTER(tx_bytes),
+		COUNTER(sealed_pkts),
+		COUNTER(sealed_bytes),
+		COUNTER(opened_pkts),
+		COUNTER(opened_bytes),
+		COUNTER(handed_over_pkts),
+		COUNTER(host_rx_pkts),
+		COUNTER(host_tx_pkts),
+		COUNTER(sleeps),
+		COUNTER(busy_cycles),
+		COUNTER(idle_cycles),
+#undef COUNTER
+	};
+	json_t *object = json_pack("{s:o, s:o, s:o, s:o}", "lcore", number(worker->lcore), "cpu",
+		number(worker->cpu), "stages", stages_json(worker), "drops",
+		drops_json(worker->drop_pkts));
+
+	for (size_t i = 0; i < BASE_ARRAY_LEN(counters); i++) {
+		uint64_t value;
+
+		memcpy(&value, (const char *)worker + counters[i].offset, sizeof(value));
+		json_object_set_new(object, counters[i].name, number(value));
+	}
+	return object;
+}
+
+static void add_tunnel_stats(json_t *object, const struct dp *dp)
+{
+	struct dp_stats *stats = calloc(1, sizeof(*stats));
+	json_t *workers = json_array();
+
+	if (stats) {
+		dp_stats_get(dp, stats);
+		for (unsigned i = 0; i < stats->n_workers; i++)
+			json_array_append_new(workers, worker_json(&stats->workers[i]));
+		json_object_set_new(object, "tsc_hz", number(stats->tsc_hz));
+		json_object_set_new(object, "handshakes", number(stats->handshakes));
+		json_object_set_new(object, "handshake_queue_full_pkts",
+			number(stats->handshake_queue_full_pkts));
+		json_object_set_new(object, "events_lost", number(stats->events_lost));
+		json_object_set_new(object, "keypairs", number(stats->keypairs));
+		json_object_set_new(object, "host",
+			json_pack("{s:o}", "drops", drops_json(stats->host_drop_pkts)));
+	}
+	json_object_set_new(object, "workers", workers);
+	free(stats);
+}
+
+static json_t *controller_stats(const struct ctl_controller *controller)
+{
+	const struct ctl_requests_stats *requests = ctl_controller_requests(controller);
+	struct ws_server_stats ws;
+
+	ctl_controller_server_stats(controller, &ws);
+	return json_pack("{s:{s:o, s:o, s:o, s:o, s:o, s:o, s:o}, s:{s:o, s:o, s:o, s:o, s:o, s:o, "
+			 "s:o, s:o, s:o, s:o, s:o, s:o, s:o}}",
+		"requests", "outstanding", number(requests->outstanding), "begun",
+		number(requests->begun), "answered", number(requests->answered), "timed_out",
+		number(requests->timed_out), "lost", number(requests->lost), "late",
+		number(requests->late), "refused", number(requests->refused), "connections", "open",
+		number(ws.conns), "accepted", number(ws.accepted), "refused_subprotocol",
+		number(ws.refused_subprotocol), "refused_limit", number(ws.refused_limit),
+		"rx_msgs", number(ws.rx_msgs), "rx_malformed_msgs", number(ws.rx_malformed_msgs),
+		"rx_unknown_msgs", number(ws.rx_unknown_msgs), "tx_msgs", number(ws.tx_msgs),
+		"closed_too_large", number(ws.closed_too_large), "closed_slow",
+		number(ws.closed_slow), "closed_silent", number(ws.closed_silent),
+		"closed_no_memory", number(ws.closed_no_memory), "buffered_bytes",
+		number(ws.buffered_bytes));
+}
+
+json_t *ctl_api_stats(const struct ctl_api_sources *sources)
+{
+	json_t *object = json_pack("{s:o}", "controller", controller_stats(sources->controller));
+
+	if (object && sources->tunnel)
+		add_tunnel_stats(object, ctl_tunnel_dp(sources->tunnel));
+	return object;
+}
+
+/* ---- daemons ---- */
+
+static json_t *daemon_json(const struct ctl_daemon *daemon, uint64_t now_ns)
+{
+	const struct ws_conn *conn = ctl_session_conn(daemon->session);
+	json_t *labels = json_object();
+
+	for (size_t i = 0; i < daemon->n_labels; i++)
+		json_object_set_new(
+			labels, daemon->labels[i].name, json_string(daemon->labels[i].value));
+	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:o, s:s, s:b, s:o, s:o, s:o}", "id",
+		daemon->id, "hostname", daemon->hostname, "platform", daemon->platform, "arch",
+		daemon->arch, "version", daemon->version, "labels", labels, "address",
+		ws_conn_remote(conn), "is_busy", daemon->requests.n_requests > 0, "requests",
+		number(daemon->requests.n_requests), "since",
+		unix_time(daemon->registered_ns, now_ns), "last_heartbeat",
+		unix_time(daemon->heartbeat_ns, now_ns));
+}
+
+json_t *ctl_api_daemons(const struct ctl_api_sources *sources, uint64_t now_ns)
+{
+	const struct ctl_registry *registry = ctl_controller_registry(sources->controller);
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < ctl_registry_count(registry); i++)
+		json_array_append_new(list, daemon_json(ctl_registry_at(registry, i), now_ns));
+	return json_pack("{s:o}", "daemons", list);
+}

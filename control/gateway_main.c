@@ -1,0 +1,356 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * sandd-gw. gateway_run() is the ladder: every part of the gateway, started top to bottom and ended
+ * in reverse. Exit codes: 0 clean stop, 1 run-time failure, 2 usage or configuration.
+ * Read on in ctl_tunnel.c (packets), ctl_controller.c (daemons), ctl_api.c (operators).
+ */
+#include "base_clock.h"
+#include "base_log.h"
+#include "cr_noise.h"
+#include "ws_server.h"
+#include "ctl_api.h"
+#include "ctl_config.h"
+#include "ctl_controller.h"
+#include "ctl_key.h"
+#include "ctl_loop.h"
+#include "ctl_tunnel.h"
+
+#include <getopt.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+
+BASE_LOG_CATEGORY("gateway");
+
+#define EXIT_CONFIG 2
+#define CONFIG_DEFAULT "/etc/sandd-gw/sandd-gw.yaml"
+
+static const char help[] =
+	"sandd-gw: tunnel gateway and controller of sandbox daemons\n"
+	"\n"
+	"usage: sandd-gw [--config FILE] [--log-level LEVEL] [--socket PATH]\n"
+	"       sandd-gw --check-config [--config FILE]\n"
+	"       sandd-gw keygen FILE [--force]\n"
+	"       sandd-gw pubkey FILE\n"
+	"\n"
+	"  -c, --config FILE      configuration (default " CONFIG_DEFAULT ")\n"
+	"      --check-config     check it, print what it comes to (no secrets), and end\n"
+	"      --log-level LEVEL  error, warn, info or debug; before the configuration's\n"
+	"      --socket PATH      operators' API; before SANDD_GW_SOCKET and the configuration's\n"
+	"  -h, --help             this\n"
+	"      --version          version\n"
+	"\n"
+	"  keygen FILE            make a private key in FILE (mode 0600), print its public key\n"
+	"  pubkey FILE            print the public key of the private key in FILE\n"
+	"\n"
+	"Every key of the configuration: sandd-gw.example.yaml. Exit codes: 0 clean stop,\n"
+	"1 run-time failure, 2 usage or configuration.\n";
+
+struct flags {
+	const char *config, *log_level, *socket;
+	bool is_check, is_force;
+};
+
+static int complain(int exit_code, const char *line)
+{
+	fprintf(stderr, "sandd-gw: %s\n", line);
+	return exit_code;
+}
+
+static void print_warning(const char *line)
+{
+	fprintf(stderr, "sandd-gw: warning: %s\n", line);
+}
+
+/* ---- keys ---- */
+
+static int print_public_key(const struct cr_key *public_key)
+{
+	char text[BASE_KEY_TEXT_LEN + 1];
+
+	base_key_encode(text, public_key->bytes);
+	puts(text);
+	return fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+static int command_keygen(const struct flags *flags, const char *path)
+{
+	struct cr_key public_key;
+	struct base_error err;
+
+	if (ctl_key_generate(&public_key, path, flags->is_force, &err) < 0)
+		return complain(EXIT_FAILURE, err.text);
+	return print_public_key(&public_key);
+}
+
+static int command_pubkey(const struct flags *flags, const char *path)
+{
+	struct cr_key private_key CR_KEY_CLEANUP, public_key;
+	struct base_error err, warning;
+
+	if (ctl_key_read(&private_key, path, &warning, &err) < 0)
+		return complain(EXIT_FAILURE, err.text);
+	if (warning.text[0])
+		print_warning(warning.text);
+	cr_x25519_public(&public_key, &private_key);
+	return print_public_key(&public_key);
+}
+
+/* ---- configuration ---- */
+
+/* Flags go before the environment, and that before the file. Returns 0 or an exit code. */
+static int apply_flags(struct ctl_config *config, const struct flags *flags)
+{
+	const char *socket = flags->socket ? flags->socket : getenv("SANDD_GW_SOCKET");
+
+	if (flags->log_level && base_log_level_parse(&config->log_level, flags->log_level) < 0)
+		return complain(EXIT_CONFIG, "--log-level: one of error, warn, info, debug");
+	if (!socket)
+		return 0;
+	if (socket[0] != '/' || strlen(socket) >= sizeof(config->socket))
+		return complain(EXIT_CONFIG,
+			"--socket and SANDD_GW_SOCKET: an absolute path of at "
+			"most 107 characters");
+	strcpy(config->socket, socket);
+	return 0;
+}
+
+/* ---- the ladder ---- */
+
+/* What runs; NULL is what does not, or not yet. */
+struct gateway {
+	struct ctl_config *config;
+	struct ctl_loop *loop;
+	struct ctl_tunnel *tunnel;
+	struct ws_service *service;
+	struct ctl_controller *controller;
+	struct ctl_api *api;
+};
+
+static int failed(int error, const char *line)
+{
+	base_log_error("%s", line);
+	return error == EINVAL ? EXIT_CONFIG : EXIT_FAILURE;
+}
+
+static int start_tunnel(struct gateway *gw)
+{
+	struct base_error err;
+
+	if (!gw->config->has_tunnel)
+		return 0;
+	gw->tunnel = ctl_tunnel_new(gw->config, gw->loop, &err);
+	return gw->tunnel ? 0 : failed(errno, err.text);
+}
+
+static int listen_on(struct gateway *gw, const struct base_endpoint *endpoint)
+{
+	struct base_error err;
+	int rc;
+
+	if (endpoint->addr.family == BASE_FAMILY_NONE)
+		return 0;
+	rc = ctl_controller_listen(gw->controller, endpoint, &err);
+	return rc < 0 ? failed(0, err.text) : 0;
+}
+
+static int start_controller(struct gateway *gw)
+{
+	int code;
+
+	gw->controller = ctl_controller_new(ctl_loop_uv(gw->loop), gw->service);
+	if (!gw->controller)
+		return failed(errno, "controller: out of memory");
+	code = listen_on(gw, &gw->config->listen);
+	return code ? code : listen_on(gw, &gw->config->direct);
+}
+
+static int start_api(struct gateway *gw)
+{
+	struct ctl_api_sources sources = {
+		gw->config, gw->tunnel, gw->controller, base_clock_now_ns()};
+	struct base_error err;
+
+	gw->api = ctl_api_new(gw->service, gw->config->socket, &sources, &err);
+	return gw->api ? 0 : failed(0, err.text);
+}
+
+static void log_tunnel(const struct ctl_config *config, const struct dp *dp)
+{
+	struct dp_stats *stats = calloc(1, sizeof(*stats));
+	char key[BASE_FINGERPRINT_LEN + 1], ports[128] = "";
+	size_t at = 0;
+
+	if (!stats)
+		return;
+	dp_stats_get(dp, stats);
+	base_key_fingerprint(key, config->public_key.bytes);
+	for (unsigned i = 0; i < config->dp.n_ports; i++)
+		at += (size_t)snprintf(ports + at, sizeof(ports) - at, "%s%s %s", i ? ", " : "",
+			dp_port_kind_name(config->dp.ports[i].kind), config->dp.ports[i].device);
+	base_log_info("tunnel: key %s, UDP port %u on %s; %u worker(s), idle %s, %s, %s, %zu "
+		      "peer(s); interface %s",
+		key, config->dp.listen_port, ports, config->dp.n_workers,
+		config->dp.idle == DP_IDLE_POLL ? "poll" : "adaptive", stats->crypto,
+		stats->has_hugepages ? "hugepages" : "ordinary pages", config->n_peers,
+		config->dp.host_device);
+	free(stats);
+}
+
+static void log_ready(const struct gateway *gw)
+{
+	const struct ctl_config *config = gw->config;
+	char text[BASE_ENDPOINT_TEXT_LEN];
+
+	if (gw->tunnel)
+		log_tunnel(config, ctl_tunnel_dp(gw->tunnel));
+	if (config->listen.addr.family)
+		base_log_info("controller: ws://%s/ws, on the mesh",
+			base_endpoint_print(text, &config->listen));
+	if (config->direct.addr.family)
+		base_log_info("controller: ws://%s/ws, direct: no tunnel, no encryption",
+			base_endpoint_print(text, &config->direct));
+	base_log_info("ready: sandd-gw %s, API on %s", SANDD_VERSION, config->socket);
+}
+
+static int start_all(struct gateway *gw)
+{
+	int code;
+
+	gw->loop = ctl_loop_new();
+	if (!gw->loop)
+		return failed(errno, "event loop: no memory or descriptors");
+	code = start_tunnel(gw);
+	if (code)
+		return code;
+	gw->service = ws_service_new(ctl_loop_uv(gw->loop));
+	if (!gw->service)
+		return failed(errno,
+			"WebSocket service: no memory, or libwebsockets' libuv plug-in "
+			"is missing (Debian: libwebsockets-evlib-uv)");
+	code = start_controller(gw);
+	return code ? code : start_api(gw);
+}
+
+static void stop_all(struct gateway *gw)
+{
+	ctl_api_free(gw->api);
+	ctl_controller_free(gw->controller);
+	ws_service_free(gw->service);
+	ctl_tunnel_free(gw->tunnel);
+	ctl_loop_free(gw->loop);
+}
+
+static int gateway_run(struct ctl_config *config)
+{
+	struct gateway gw = {.config = config};
+	int code = start_all(&gw);
+
+	if (code == 0) {
+		log_ready(&gw);
+		code = ctl_loop_run(gw.loop);
+	}
+	stop_all(&gw);
+	if (code == 0)
+		base_log_info("stopped");
+	return code;
+}
+
+/* Keys must not land in a core file, nor be read by another process of the same user. */
+static void keep_memory_private(void)
+{
+	const struct rlimit none = {0, 0};
+
+	if (setrlimit(RLIMIT_CORE, &none) < 0 || prctl(PR_SET_DUMPABLE, 0) < 0)
+		base_log_warn("core dumps stay on: %s", strerror(errno));
+}
+
+static int command_run(const struct flags *flags)
+{
+	struct base_error err;
+	struct ctl_config *config;
+	int code;
+
+	keep_memory_private();
+	config = ctl_config_load(flags->config, print_warning, &err);
+	if (!config)
+		return complain(EXIT_CONFIG, err.text);
+	code = apply_flags(config, flags);
+	if (code == 0 && flags->is_check) {
+		ctl_config_print(config, stdout);
+		code = fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	} else if (code == 0) {
+		base_log_setup(NULL, config->log_level);
+		code = gateway_run(config);
+	}
+	ctl_config_free(config);
+	return code;
+}
+
+/* A command word with its one argument; without a word the gateway runs. */
+static int dispatch(const struct flags *flags, int argc, char *const argv[])
+{
+	static const struct {
+		const char *name;
+		int (*run)(const struct flags *flags, const char *path);
+	} commands[] = {{"keygen", command_keygen}, {"pubkey", command_pubkey}};
+
+	if (argc == 0)
+		return command_run(flags);
+	for (size_t i = 0; i < BASE_ARRAY_LEN(commands); i++) {
+		if (strcmp(argv[0], commands[i].name) != 0)
+			continue;
+		if (argc != 2)
+			return complain(EXIT_CONFIG, "name one key file; --help shows how");
+		return commands[i].run(flags, argv[1]);
+	}
+	fprintf(stderr, "sandd-gw: no command '%s'; --help lists them\n", argv[0]);
+	return EXIT_CONFIG;
+}
+
+int main(int argc, char *argv[])
+{
+	enum { CHECK = 256, LOG_LEVEL, SOCKET, VERSION, FORCE };
+	static const struct option options[] = {
+		{"config", required_argument, NULL, 'c'},
+		{"check-config", no_argument, NULL, CHECK},
+		{"log-level", required_argument, NULL, LOG_LEVEL},
+		{"socket", required_argument, NULL, SOCKET},
+		{"force", no_argument, NULL, FORCE},
+		{"help", no_argument, NULL, 'h'},
+		{"version", no_argument, NULL, VERSION},
+		{0},
+	};
+	struct flags flags = {.config = CONFIG_DEFAULT};
+	int c;
+
+	while ((c = getopt_long(argc, argv, "c:h", options, NULL)) != -1) {
+		switch (c) {
+		case 'c':
+			flags.config = optarg;
+			break;
+		case CHECK:
+			flags.is_check = true;
+			break;
+		case LOG_LEVEL:
+			flags.log_level = optarg;
+			break;
+		case SOCKET:
+			flags.socket = optarg;
+			break;
+		case FORCE:
+			flags.is_force = true;
+			break;
+		case 'h':
+			fputs(help, stdout);
+			return EXIT_SUCCESS;
+		case VERSION:
+			puts("sandd-gw " SANDD_VERSION);
+			return EXIT_SUCCESS;
+		default:
+			fputs("sandd-gw: --help lists the options\n", stderr);
+			return EXIT_CONFIG;
+		}
+	}
+	return dispatch(&flags, argc - optind, argv + optind);
+}
