@@ -54,7 +54,7 @@ struct wg_noise_keys {
 	struct cr_key recv;
 };
 
-/** False: the private key and this public key give zeros. Wipe with base_wipe(). */
+/** False: the private key and this public key give zeros. The caller wipes the two secrets. */
 BASE_MUST_CHECK bool wg_noise_remote_init(struct wg_noise_remote *remote,
 	const struct wg_noise_identity *identity, const struct cr_key *public_key);
 

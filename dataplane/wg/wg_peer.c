@@ -260,7 +260,8 @@ void wg_peer_remove(struct wg_device *device, struct wg_peer *peer)
 	} else {
 		device->host.staged_clear(device->ctx, peer);
 	}
-	base_wipe(&peer->remote, sizeof(peer->remote));
+	cr_key_wipe(&peer->remote.preshared_key);
+	cr_key_wipe(&peer->remote.static_static);
 	base_wipe(&peer->cookies, sizeof(peer->cookies));
 	if (--peer->n_keypairs == 0)
 		wg_peer_free(peer);
