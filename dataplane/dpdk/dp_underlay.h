@@ -46,7 +46,7 @@ struct dp_nexthop {
 /** Opaque and immutable; free with dp_underlay_view_free() after a grace period. */
 struct dp_underlay_view;
 
-/** Rises with every view. Never 0. */
+/** Rises with every view; there is a new one only if a lookup can answer differently. Never 0. */
 uint64_t dp_underlay_generation(const struct dp_underlay_view *view);
 /**
  * Workers: longest prefix, lowest metric, then neighbour.
@@ -54,7 +54,10 @@ uint64_t dp_underlay_generation(const struct dp_underlay_view *view);
  */
 void dp_underlay_lookup(const struct dp_underlay_view *view, const struct base_addr *dst,
 	const struct base_addr *src, struct dp_nexthop *ret_nexthop);
-/** Workers: is this an address of ours on @port? For frames that AF_PACKET shows but are not to us. */
+/**
+ * Workers: is this an address of ours, for a frame that came by @port? For frames that AF_PACKET
+ * shows but are not to us. An address of any interface will do, as for the kernel itself.
+ */
 bool dp_underlay_is_local(
 	const struct dp_underlay_view *view, uint16_t port, const struct base_addr *addr);
 void dp_underlay_view_free(struct dp_underlay_view *view);
@@ -78,7 +81,10 @@ void dp_underlay_free(struct dp_underlay *underlay);
 int dp_underlay_fd(const struct dp_underlay *underlay);
 /** Drain netlink, publish if needed. Lost messages (ENOBUFS) lead to a full re-read. */
 void dp_underlay_service(struct dp_underlay *underlay, uint64_t now_ns);
-/** Ask the kernel to resolve @gateway on @port. Repeated wants within a second are merged. */
+/**
+ * Ask the kernel to resolve @gateway on @port, and keep it alive from then on. Repeated wants
+ * within a second are merged. The gateways of routes by our ports need no asking.
+ */
 void dp_underlay_want(struct dp_underlay *underlay, uint16_t port, const struct base_addr *gateway,
 	uint64_t now_ns);
 
