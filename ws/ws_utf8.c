@@ -91,7 +91,7 @@ size_t ws_utf8_trim(const char *text, size_t len)
 	/* A cut character has at most three bytes. */
 	while (back <= 3 && back < len && (p[len - back] & 0xc0) == 0x80)
 		back++;
-	if (back > 3 || back > len || p[len - back] < 0xc2)
+	if (back > 3 || back > len || p[len - back] < 0xc2 || p[len - back] > 0xf4)
 		return len;
 	/* Ill-formed as a whole, but every byte there is belongs: the rest is missing. */
 	return char_bytes(p + len - back, back, &bad) == 0 && bad == back ? len - back : len;
