@@ -102,9 +102,12 @@ struct wg_host {
 	 * sends what is staged, or a keepalive, which confirms the session to the responder.
 	 */
 	void (*keypair_begin)(void *ctx, struct wg_peer *peer, struct wg_keypair *keypair);
-	/** The session is over (WG_WIPE_AFTER_NS, or the peer is removed): drop keypairs. */
+	/**
+	 * The session is over: drop keypairs. After WG_WIPE_AFTER_NS what is staged stays, for an
+	 * attempt may be on; when the peer is removed it goes too.
+	 */
 	void (*keypairs_clear)(void *ctx, struct wg_peer *peer);
-	/** Attempts ended after WG_REKEY_ATTEMPT_NS, or the peer is removed: drop what is staged. */
+	/** Attempts ended after WG_REKEY_ATTEMPT_NS: drop what is staged. */
 	void (*staged_clear)(void *ctx, struct wg_peer *peer);
 	/** Send an empty data message. */
 	void (*keepalive)(void *ctx, struct wg_peer *peer);
@@ -156,7 +159,7 @@ struct wg_peer_config {
 BASE_MUST_CHECK int wg_peer_set(struct wg_device *device, const struct wg_peer_config *config,
 	uint64_t now_ns, struct wg_peer **ret_peer);
 /**
- * Unlink from handshakes and indices, tell the host (keypairs_clear, staged_clear), wipe the peer's secrets.
+ * Unlink from handshakes and indices, tell the host (keypairs_clear), wipe the peer's secrets.
  * The caller does not use @peer again; its memory goes once the data owner has given back its last
  * keypair, which names it. In the dataplane the caller makes sure first that no other message
  * of the owner names it any more.

@@ -257,8 +257,6 @@ void wg_peer_remove(struct wg_device *device, struct wg_peer *peer)
 		wg_packet_staged_clear(peer);
 		allowed_ips_clear(peer);
 		number_give(peer);
-	} else {
-		device->host.staged_clear(device->ctx, peer);
 	}
 	cr_key_wipe(&peer->remote.preshared_key);
 	cr_key_wipe(&peer->remote.static_static);
