@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* One HTTP exchange over the gateway's Unix socket (libcurl), and how errors are told. See cli.h. */
+#include "cli.h"
+
+#include "ctl_config.h"
+
+#include <curl/curl.h>
+#include <stdlib.h>
+
+/* What the gateway takes for anything but a command. */
+#define CALL_TIMEOUT_S 15
+#define REPLY_BYTES_MAX (64u << 20)
+
+struct reply {
+	char *text;
+	size_t len;
+};
+
+static size_t on_data(char *data, size_t size, size_t n, void *user)
+{
+	struct reply *reply = user;
+	char *text;
+
+	if (reply->len + size * n > REPLY_BYTES_MAX)
+		return 0;
+	text = realloc(reply->text, reply->len + size * n + 1);
+	if (!text)
+		return 0;
+	memcpy(text + reply->len, data, size * n);
+	reply->text = text;
+	reply->len += size * n;
+	text[reply->len] = '\0';
+	return size * n;
+}
+
+/* The request did not get through: why, and what to do. */
+static void explain(const struct cli *cli, CURL *curl, CURLcode rc, struct base_error *ret_reason)
+{
+	long os_error = 0;
+
+	curl_easy_getinfo(curl, CURLINFO_OS_ERRNO, &os_error);
+	if (rc == CURLE_OPERATION_TIMEDOUT)
+		base_error_set(ret_reason, 0, "%s: the gateway does not answer", cli->socket);
+	else if (rc != CURLE_COULDNT_CONNECT)
+		base_error_set(ret_reason, 0, "%s: %s", cli->socket, curl_easy_strerror(rc));
+	else if (os_error == ENOENT || os_error == ENOTDIR)
+		base_error_set(ret_reason, 0,
+			"no socket %s: is sandd-gw running? Start it, or name its socket with "
+			"--socket or SANDD_GW_SOCKET",
+			cli->socket);
+	else if (os_error == EACCES || os_error == EPERM)
+		base_error_set(ret_reason, 0,
+			"%s: no permission: run as root, or join the group that owns it (ls -l %s)",
+			cli->socket, cli->socket);
+	else if (os_error == ECONNREFUSED)
+		base_error_set(ret_reason, 0,
+			"%s: nobody listens there: sandd-gw has ended; start it again",
+			cli->socket);
+	else
+		base_error_set(ret_reason, 0, "%s: %s", cli->socket,
+			os_error ? strerror((int)os_error) : curl_easy_strerror(rc));
+}
+
+static json_t *read_reply(const struct cli *cli, CURL *curl, const struct reply *reply,
+	struct cli_error *ret_error, struct base_error *ret_reason)
+{
+	json_t *document = reply->text ? json_loadb(reply->text, reply->len, 0, NULL) : NULL;
+	json_t *error = json_object_get(document, "error");
+	long status = 0;
+
+	curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);
+	ret_error->code = json_string_value(json_object_get(error, "code"));
+	ret_error->message = json_string_value(json_object_get(error, "message"));
+	if (json_is_object(document) && (status == 200) == !ret_error->code &&
+		!ret_error->code == !ret_error->message)
+		return document;
+	base_error_set(ret_reason, 0,
+		"%s: not an answer of sandd-gw (HTTP status %ld); is it the right socket?",
+		cli->socket, status);
+	json_decref(document);
+	return NULL;
+}
+
+json_t *cli_call(const struct cli *cli, const char *path, json_t *body, long timeout_s,
+	struct cli_error *ret_error, struct base_error *ret_reason)
+{
+	CURL *curl = curl_easy_init();
+	char url[2048], *text = NULL;
+	struct reply reply = {0};
+	json_t *document = NULL;
+	CURLcode rc = CURLE_OUT_OF_MEMORY;
+
+	snprintf(url, sizeof(url), "http://sandd-gw%s", path);
+	if (body)
+		text = json_dumps(body, JSON_COMPACT);
+	if (!curl || (body && !text)) {
+		base_error_set(ret_reason, -ENOMEM, "out of memory");
+		goto out;
+	}
+	curl_easy_setopt(curl, CURLOPT_UNIX_SOCKET_PATH, cli->socket);
+	curl_easy_setopt(curl, CURLOPT_URL, url);
+	curl_easy_setopt(curl, CURLOPT_NOPROXY, "*");
+	curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
+	curl_easy_setopt(curl, CURLOPT_TIMEOUT, timeout_s > 0 ? timeout_s : CALL_TIMEOUT_S);
+	curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_data);
+	curl_easy_setopt(curl, CURLOPT_WRITEDATA, &reply);
+	if (text) {
+		curl_easy_setopt(curl, CURLOPT_POSTFIELDS, text);
+		curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE, (long)strlen(text));
+	}
+	rc = curl_easy_perform(curl);
+	if (rc == CURLE_OK)
+		document = read_reply(cli, curl, &reply, ret_error, ret_reason);
+	else
+		explain(cli, curl, rc, ret_reason);
+out:
+	curl_easy_cleanup(curl);
+	json_decref(body);
+	free(text);
+	free(reply.text);
+	return document;
+}
+
+int cli_fail(const struct cli *cli, int exit_code, const char *code, const char *fmt, ...)
+{
+	char text[1024];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	if (cli->is_json)
+		cli_print_json(json_pack("{s:{s:s, s:s}}", "error", "code", code, "message", text));
+	else
+		fprintf(stderr, "sandctl: %s\n", text);
+	return exit_code;
+}
+
+json_t *cli_get(const struct cli *cli, const char *path)
+{
+	struct cli_error error = {0};
+	struct base_error reason;
+	json_t *document = cli_call(cli, path, NULL, 0, &error, &reason);
+
+	if (!document) {
+		cli_fail(cli, 0, "unreachable", "%s", reason.text);
+		return NULL;
+	}
+	if (!error.code)
+		return document;
+	cli_fail(cli, 0, error.code, "%s", error.message);
+	json_decref(document);
+	return NULL;
+}
+
+int cli_print_json(json_t *document)
+{
+	int rc = json_dumpf(document, stdout, JSON_COMPACT | JSON_REAL_PRECISION(9));
+
+	json_decref(document);
+	putchar('\n');
+	return rc == 0 && fflush(stdout) == 0 ? CLI_OK : CLI_FAILED;
+}

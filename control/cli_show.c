@@ -1,0 +1,433 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* sandctl status, peers, stats, daemons: ask, then print for people. See cli.h. */
+#include "cli.h"
+
+#include "base_bytes.h"
+#include "cli_table.h"
+
+#include <stdlib.h>
+
+/* Read the options, ask, and print where --json asks for it. NULL: done, with *ret_exit. */
+static json_t *begin(struct cli *cli, int argc, char **argv, const char *path, int *ret_exit)
+{
+	json_t *document;
+
+	if (!cli_no_options(cli, argc, argv, ret_exit))
+		return NULL;
+	document = cli_get(cli, path);
+	*ret_exit = document ? CLI_OK : CLI_FAILED;
+	return document;
+}
+
+static int end(json_t *document)
+{
+	json_decref(document);
+	return fflush(stdout) == 0 ? CLI_OK : CLI_FAILED;
+}
+
+/* Append the texts of a list, with ", " between. */
+static void join(char *buf, size_t size, const json_t *list)
+{
+	size_t at = 0, i;
+	json_t *item;
+
+	buf[0] = '\0';
+	json_array_foreach (list, i, item) {
+		if (at >= size)
+			break;
+		at += (size_t)snprintf(
+			buf + at, size - at, "%s%s", i ? ", " : "", json_string_value(item));
+	}
+}
+
+/* ---- status ---- */
+
+static void print_pair(const char *name, const char *text)
+{
+	printf("%-12s %s\n", name, *text ? text : "-");
+}
+
+static void print_tunnel(const json_t *tunnel)
+{
+	const json_t *host = json_object_get(tunnel, "host");
+	char text[512], bytes[CLI_TEXT_LEN];
+	size_t at = 0, i;
+	json_t *item;
+
+	print_pair("public key", cli_text(tunnel, "public_key"));
+	json_array_foreach (json_object_get(tunnel, "ports"), i, item) {
+		snprintf(text, sizeof(text), "%s, %s, UDP port %llu", cli_text(item, "device"),
+			cli_text(item, "kind"),
+			(unsigned long long)cli_number(tunnel, "listen_port"));
+		print_pair("port", text);
+	}
+	join(text, sizeof(text), json_object_get(host, "addresses"));
+	at = strlen(text);
+	snprintf(text + at, sizeof(text) - at, " on %s, MTU %llu", cli_text(host, "device"),
+		(unsigned long long)cli_number(host, "mtu"));
+	print_pair("mesh", text);
+	at = (size_t)snprintf(text, sizeof(text), "CPU");
+	json_array_foreach (json_object_get(tunnel, "workers"), i, item) {
+		if (at < sizeof(text))
+			at += (size_t)snprintf(text + at, sizeof(text) - at, " %lld",
+				(long long)json_integer_value(item));
+	}
+	if (at < sizeof(text))
+		snprintf(text + at, sizeof(text) - at, ", idle %s; control on CPU %llu",
+			cli_text(tunnel, "idle"),
+			(unsigned long long)cli_number(tunnel, "control_cpu"));
+	print_pair("workers", text);
+	print_pair("crypto", cli_text(tunnel, "crypto"));
+	snprintf(text, sizeof(text), "%s of %s",
+		cli_bytes(bytes, cli_number(tunnel, "memory_bytes")),
+		json_is_true(json_object_get(tunnel, "hugepages")) ? "hugepages"
+								   : "ordinary pages");
+	print_pair("memory", text);
+}
+
+int cli_status(struct cli *cli, int argc, char **argv)
+{
+	char text[256], uptime[CLI_TEXT_LEN];
+	int exit_code;
+	json_t *status = begin(cli, argc, argv, "/v1/status", &exit_code), *tunnel;
+
+	if (!status)
+		return exit_code;
+	if (cli->is_json)
+		return cli_print_json(status);
+	snprintf(text, sizeof(text), "%s, mode %s, version %s, pid %llu, for %s",
+		cli_text(status, "state"), cli_text(status, "mode"), cli_text(status, "version"),
+		(unsigned long long)cli_number(status, "pid"),
+		cli_duration(uptime, cli_real(status, "uptime_s")));
+	print_pair("sandd-gw", text);
+	tunnel = json_object_get(status, "tunnel");
+	if (json_is_object(tunnel))
+		print_tunnel(tunnel);
+	if (*cli_text(status, "controller")) {
+		snprintf(text, sizeof(text), "ws://%s/ws on the mesh",
+			cli_text(status, "controller"));
+		print_pair("controller", text);
+	}
+	if (*cli_text(status, "controller_direct")) {
+		snprintf(text, sizeof(text), "ws://%s/ws direct, without a tunnel",
+			cli_text(status, "controller_direct"));
+		print_pair("controller", text);
+	}
+	snprintf(text, sizeof(text), "%llu daemon(s), %llu peer(s), %llu command(s) running",
+		(unsigned long long)cli_number(status, "daemons"),
+		(unsigned long long)cli_number(status, "peers"),
+		(unsigned long long)cli_number(status, "requests"));
+	print_pair("now", text);
+	return end(status);
+}
+
+/* ---- peers ---- */
+
+static void add_peer(struct cli_table *table, const json_t *peer)
+{
+	char text[CLI_TEXT_LEN], prefixes[400];
+	const json_t *rtt = json_object_get(peer, "rtt_ms");
+
+	cli_table_add(table, cli_text(peer, "name"));
+	cli_table_addf(table, "%.*s", BASE_FINGERPRINT_LEN, cli_text(peer, "public_key"));
+	cli_table_add(table, cli_text(peer, "endpoint"));
+	cli_table_add(table, cli_text(peer, "path"));
+	if (json_is_number(rtt))
+		cli_table_addf(table, "%.2f ms", json_number_value(rtt));
+	else
+		cli_table_add(table, NULL);
+	cli_table_add(table, cli_ago(text, json_object_get(peer, "last_handshake")));
+	cli_table_add(table, cli_bytes(text, cli_number(peer, "rx_bytes")));
+	cli_table_add(table, cli_bytes(text, cli_number(peer, "tx_bytes")));
+	cli_table_addf(table, "%llu", (unsigned long long)cli_number(peer, "lcore"));
+	join(prefixes, sizeof(prefixes), json_object_get(peer, "allowed_ips"));
+	cli_table_add(table, prefixes);
+}
+
+/* Everything about one, as wg show has it. */
+static void print_peer(const json_t *peer)
+{
+	char text[400], rx[CLI_TEXT_LEN], tx[CLI_TEXT_LEN];
+	uint64_t keepalive_s = cli_number(peer, "keepalive_s");
+
+	printf("peer: %s\n", cli_text(peer, "name"));
+	printf("  public key: %s\n", cli_text(peer, "public_key"));
+	if (json_is_true(json_object_get(peer, "has_preshared_key")))
+		printf("  preshared key: (hidden)\n");
+	printf("  endpoint: %s\n", *cli_text(peer, "endpoint") ? cli_text(peer, "endpoint") : "-");
+	join(text, sizeof(text), json_object_get(peer, "allowed_ips"));
+	printf("  allowed ips: %s\n", text);
+	printf("  path: %s, since %s\n", cli_text(peer, "path"),
+		cli_ago(text, json_object_get(peer, "since")));
+	printf("  latest handshake: %s; %llu in all\n",
+		cli_ago(text, json_object_get(peer, "last_handshake")),
+		(unsigned long long)cli_number(peer, "handshakes"));
+	if (json_is_number(json_object_get(peer, "rtt_ms")))
+		printf("  round trip: %.2f ms\n", cli_real(peer, "rtt_ms"));
+	printf("  transfer: %s received, %s sent\n", cli_bytes(rx, cli_number(peer, "rx_bytes")),
+		cli_bytes(tx, cli_number(peer, "tx_bytes")));
+	if (keepalive_s > 0)
+		printf("  persistent keepalive: every %llu seconds\n",
+			(unsigned long long)keepalive_s);
+	printf("  owner: lcore %llu\n", (unsigned long long)cli_number(peer, "lcore"));
+}
+
+static json_t *find_peer(const json_t *peers, const char *name)
+{
+	json_t *peer;
+	size_t i;
+
+	json_array_foreach (peers, i, peer) {
+		if (strcmp(cli_text(peer, "name"), name) == 0)
+			return peer;
+	}
+	return NULL;
+}
+
+static void print_peers(const json_t *peers)
+{
+	static const char *const headings[] = {"NAME", "KEY", "ENDPOINT", "PATH", ">RTT",
+		">HANDSHAKE", ">RECEIVED", ">SENT", ">LCORE", "ALLOWED IPS"};
+	struct cli_table *table;
+	json_t *peer;
+	size_t i;
+
+	if (json_array_size(peers) == 0) {
+		puts("no peers; sandctl peer-config NAME makes one");
+		return;
+	}
+	table = cli_table_new(headings, BASE_ARRAY_LEN(headings));
+	json_array_foreach (peers, i, peer) {
+		add_peer(table, peer);
+	}
+	cli_table_print(table, 0);
+}
+
+int cli_peers(struct cli *cli, int argc, char **argv)
+{
+	json_t *document, *peers, *peer = NULL;
+	const char *name;
+	int option = cli_next_option(cli, argc, argv);
+
+	if (option != -1)
+		return option == CLI_OPTION_HELP ? CLI_OK : CLI_USAGE;
+	name = argv[optind];
+	if (name && argv[optind + 1])
+		return cli_fail(cli, CLI_USAGE, "usage", "one name, or none for all peers");
+	document = cli_get(cli, "/v1/peers");
+	if (!document)
+		return CLI_FAILED;
+	peers = json_object_get(document, "peers");
+	if (name && !(peer = find_peer(peers, name))) {
+		json_decref(document);
+		return cli_fail(cli, CLI_FAILED, "unknown_peer",
+			"no peer %s in the gateway's configuration; sandctl peers lists them",
+			name);
+	}
+	if (cli->is_json) {
+		if (!peer)
+			return cli_print_json(document);
+		json_incref(peer);
+		json_decref(document);
+		return cli_print_json(peer);
+	}
+	if (peer)
+		print_peer(peer);
+	else
+		print_peers(peers);
+	return end(document);
+}
+
+/* ---- stats ---- */
+
+static void print_worker(const json_t *worker)
+{
+	static const char *const headings[] = {"STAGE", ">PACKETS", ">CYCLES/PACKET"};
+	struct cli_table *table = cli_table_new(headings, BASE_ARRAY_LEN(headings));
+	double busy = cli_real(worker, "busy_cycles"), idle = cli_real(worker, "idle_cycles");
+	json_t *stage;
+	size_t i;
+
+	printf("worker lcore %llu on CPU %llu: %.1f %% busy, %llu sleeps, %llu handed over\n",
+		(unsigned long long)cli_number(worker, "lcore"),
+		(unsigned long long)cli_number(worker, "cpu"),
+		busy + idle > 0 ? 100 * busy / (busy + idle) : 0,
+		(unsigned long long)cli_number(worker, "sleeps"),
+		(unsigned long long)cli_number(worker, "handed_over_pkts"));
+	json_array_foreach (json_object_get(worker, "stages"), i, stage) {
+		const json_t *cycles = json_object_get(stage, "cycles_per_pkt");
+
+		cli_table_add(table, cli_text(stage, "stage"));
+		cli_table_addf(table, "%llu", (unsigned long long)cli_number(stage, "pkts"));
+		if (json_is_number(cycles))
+			cli_table_addf(table, "%.0f", json_number_value(cycles));
+		else
+			cli_table_add(table, NULL);
+	}
+	cli_table_print(table, 2);
+}
+
+static void print_traffic(const json_t *workers)
+{
+	static const char *const headings[] = {"LCORE", ">RX PKTS", ">RX", ">OPENED", ">TO HOST",
+		">FROM HOST", ">SEALED", ">TX PKTS", ">TX"};
+	static const char *const keys[] = {"lcore", "rx_pkts", "rx_bytes", "opened_pkts",
+		"host_tx_pkts", "host_rx_pkts", "sealed_pkts", "tx_pkts", "tx_bytes"};
+	struct cli_table *table = cli_table_new(headings, BASE_ARRAY_LEN(headings));
+	char text[CLI_TEXT_LEN];
+	json_t *worker;
+	size_t i;
+
+	json_array_foreach (workers, i, worker) {
+		for (size_t k = 0; k < BASE_ARRAY_LEN(keys); k++) {
+			uint64_t value = cli_number(worker, keys[k]);
+
+			if (strstr(keys[k], "bytes"))
+				cli_table_add(table, cli_bytes(text, value));
+			else
+				cli_table_addf(table, "%llu", (unsigned long long)value);
+		}
+	}
+	cli_table_print(table, 0);
+}
+
+/* Add the drops of one thread to the sums. */
+static void sum_drops(json_t *sums, json_t *drops)
+{
+	const char *reason;
+	json_t *count;
+
+	json_object_foreach (drops, reason, count) {
+		json_int_t sum = json_integer_value(json_object_get(sums, reason));
+
+		json_object_set_new(sums, reason, json_integer(sum + json_integer_value(count)));
+	}
+}
+
+/* Drops of all threads by reason; reasons that never were are told by their number. */
+static void print_drops(const json_t *document)
+{
+	static const char *const headings[] = {"DROPPED", ">PACKETS"};
+	json_t *sums = json_object(), *worker, *count;
+	struct cli_table *table;
+	const char *reason;
+	size_t i, n_zero = 0;
+
+	json_array_foreach (json_object_get(document, "workers"), i, worker) {
+		sum_drops(sums, json_object_get(worker, "drops"));
+	}
+	sum_drops(sums, json_object_get(json_object_get(document, "host"), "drops"));
+	table = cli_table_new(headings, BASE_ARRAY_LEN(headings));
+	json_object_foreach (sums, reason, count) {
+		if (json_integer_value(count) == 0) {
+			n_zero++;
+			continue;
+		}
+		cli_table_add(table, reason);
+		cli_table_addf(table, "%lld", (long long)json_integer_value(count));
+	}
+	if (n_zero == json_object_size(sums))
+		printf("no packet was dropped, for none of %zu reasons\n", n_zero);
+	else
+		cli_table_print(table, 0);
+	if (n_zero > 0 && n_zero < json_object_size(sums))
+		printf("and none for %zu other reasons (--json has them all)\n", n_zero);
+	json_decref(sums);
+}
+
+static void print_group(const char *name, json_t *group)
+{
+	const char *key, *separator = "";
+	json_t *value;
+
+	printf("%s: ", name);
+	json_object_foreach (group, key, value) {
+		printf("%s%s %lld", separator, key, (long long)json_integer_value(value));
+		separator = ", ";
+	}
+	putchar('\n');
+}
+
+int cli_stats(struct cli *cli, int argc, char **argv)
+{
+	int exit_code;
+	json_t *document = begin(cli, argc, argv, "/v1/stats", &exit_code), *controller, *workers;
+	json_t *worker;
+	size_t i;
+
+	if (!document)
+		return exit_code;
+	if (cli->is_json)
+		return cli_print_json(document);
+	workers = json_object_get(document, "workers");
+	if (workers) {
+		print_traffic(workers);
+		putchar('\n');
+		json_array_foreach (workers, i, worker) {
+			print_worker(worker);
+		}
+		putchar('\n');
+		print_drops(document);
+		printf("\nhandshakes: %llu confirmed, %llu keypairs live, %llu dropped at a full "
+		       "queue\n",
+			(unsigned long long)cli_number(document, "handshakes"),
+			(unsigned long long)cli_number(document, "keypairs"),
+			(unsigned long long)cli_number(document, "handshake_queue_full_pkts"));
+	}
+	controller = json_object_get(document, "controller");
+	print_group("requests", json_object_get(controller, "requests"));
+	print_group("connections", json_object_get(controller, "connections"));
+	return end(document);
+}
+
+/* ---- daemons ---- */
+
+static void add_daemon(struct cli_table *table, const json_t *daemon)
+{
+	char text[CLI_TEXT_LEN], labels[400] = "";
+	const char *name;
+	size_t at = 0;
+	json_t *value;
+
+	cli_table_add(table, cli_text(daemon, "id"));
+	cli_table_add(table, cli_text(daemon, "hostname"));
+	cli_table_addf(table, "%s/%s", cli_text(daemon, "platform"), cli_text(daemon, "arch"));
+	cli_table_add(table, cli_text(daemon, "version"));
+	cli_table_add(table, cli_text(daemon, "address"));
+	cli_table_addf(table, "%llu", (unsigned long long)cli_number(daemon, "requests"));
+	cli_table_add(table, cli_ago(text, json_object_get(daemon, "since")));
+	cli_table_add(table, cli_ago(text, json_object_get(daemon, "last_heartbeat")));
+	json_object_foreach (json_object_get(daemon, "labels"), name, value) {
+		if (at < sizeof(labels))
+			at += (size_t)snprintf(labels + at, sizeof(labels) - at, "%s%s=%s",
+				at ? " " : "", name, json_string_value(value));
+	}
+	cli_table_add(table, labels);
+}
+
+int cli_daemons(struct cli *cli, int argc, char **argv)
+{
+	static const char *const headings[] = {"ID", "HOST NAME", "PLATFORM", "VERSION", "ADDRESS",
+		">RUNNING", ">CONNECTED", ">HEARTBEAT", "LABELS"};
+	int exit_code;
+	json_t *document = begin(cli, argc, argv, "/v1/daemons", &exit_code), *daemons, *daemon;
+	struct cli_table *table;
+	size_t i;
+
+	if (!document)
+		return exit_code;
+	if (cli->is_json)
+		return cli_print_json(document);
+	daemons = json_object_get(document, "daemons");
+	if (json_array_size(daemons) == 0) {
+		puts("no daemon is connected; start one: sandd --server-url ws://ADDRESS:PORT/ws "
+		     "(sandctl status shows where the controller listens)");
+		return end(document);
+	}
+	table = cli_table_new(headings, BASE_ARRAY_LEN(headings));
+	json_array_foreach (daemons, i, daemon) {
+		add_daemon(table, daemon);
+	}
+	cli_table_print(table, 0);
+	return end(document);
+}

@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# Completion of sandctl for bash: source it, or install it as
+# /usr/share/bash-completion/completions/sandctl. Words are held true by cli_test.c.
+
+_sandctl_names() {
+	# DOCUMENT KEY: names out of a document of the running gateway.
+	local socket=() i
+
+	for ((i = 1; i < COMP_CWORD; i++)); do
+		[[ ${COMP_WORDS[i]} != --socket ]] || socket=(--socket "${COMP_WORDS[i + 1]}")
+	done
+	sandctl "${socket[@]}" "$1" --json 2>/dev/null |
+		grep -o "\"$2\":\"[^\"\\\\]*\"" | cut -d '"' -f 4
+}
+
+_sandctl() {
+	local word=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
+	local commands="status peers stats daemons exec peer-config"
+	local common="--json --socket --help --version"
+	local command="" at=0 i words=""
+
+	for ((i = 1; i < COMP_CWORD; i++)); do
+		case ${COMP_WORDS[i]} in
+		--socket) ((i++)) ;;
+		-*) ;;
+		*)
+			command=${COMP_WORDS[i]} at=$i
+			break
+			;;
+		esac
+	done
+	COMPREPLY=()
+	case $previous in
+	--socket | --out | --key | --preshared-key)
+		mapfile -t COMPREPLY < <(compgen -f -- "$word")
+		return
+		;;
+	--timeout | --env | --cwd | --endpoint | --address)
+		return
+		;;
+	esac
+	case $command in
+	"") words="$commands $common" ;;
+	status | stats | daemons) words=$common ;;
+	peers)
+		words=$common
+		((COMP_CWORD != at + 1)) || words+=" $(_sandctl_names peers name)"
+		;;
+	exec)
+		words="--timeout --env --cwd -- $common"
+		((COMP_CWORD != at + 1)) || words+=" $(_sandctl_names daemons id)"
+		;;
+	peer-config)
+		words="--endpoint --out --address --key --preshared-key $common"
+		((COMP_CWORD != at + 1)) || words+=" $(_sandctl_names peers name)"
+		;;
+	esac
+	mapfile -t COMPREPLY < <(compgen -W "$words" -- "$word")
+}
+
+complete -F _sandctl sandctl

@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * sandctl, the operator's command line: the table of commands, the options that all share, and the way
+ * to one of them. Each command is a function in a cli_*.c; it asks the gateway over its Unix socket.
+ */
+#include "cli.h"
+
+#include "ctl_config.h"
+
+#include <curl/curl.h>
+#include <stdlib.h>
+
+static const struct option no_options[] = {{0}};
+static const struct option exec_options[] = {
+	{"timeout", required_argument, NULL, 't'},
+	{"env", required_argument, NULL, 'e'},
+	{"cwd", required_argument, NULL, 'C'},
+	{0},
+};
+static const struct option peer_config_options[] = {
+	{"endpoint", required_argument, NULL, 'E'},
+	{"out", required_argument, NULL, 'o'},
+	{"key", required_argument, NULL, 'k'},
+	{"preshared-key", required_argument, NULL, 'p'},
+	{"address", required_argument, NULL, 'a'},
+	{0},
+};
+
+const struct cli_command cli_commands[] = {
+	{"status", "", "what runs, on which ports and CPUs, since when", "", no_options,
+		cli_status},
+	{"peers", "[NAME]", "the tunnel's peers; of one, everything", "", no_options, cli_peers},
+	{"stats", "", "traffic, cycles per packet and stage, drops by reason", "", no_options,
+		cli_stats},
+	{"daemons", "", "connected daemons", "", no_options, cli_daemons},
+	{"exec", "ID [--timeout S] [--env NAME=VALUE]... [--cwd DIR] -- COMMAND...",
+		"run a command on a daemon",
+		"  --timeout S        seconds it may take (default 300); it is killed then\n"
+		"  --env NAME=VALUE   set a variable for it; may be given again\n"
+		"  --cwd DIR          run it in this directory of the daemon's machine\n"
+		"\n"
+		"One word is a line for the daemon's shell; several are a command and its\n"
+		"arguments, each kept whole:\n"
+		"  sandctl exec worker-1 -- 'make -j8 2>&1 | tail'\n"
+		"  sandctl exec worker-1 -- grep 'two words' file\n"
+		"\n"
+		"Exit code: the command's own; 124 timeout, 125 sandctl or the gateway, 126 no\n"
+		"such daemon, 127 the daemon was lost on the way, 255 the command was killed.\n",
+		exec_options, cli_exec},
+	{"peer-config",
+		"NAME [--endpoint HOST:PORT] [--out FILE] [--address ADDR]\n"
+		"                           [--key FILE] [--preshared-key FILE]",
+		"a configuration for the other end of the tunnel",
+		"  --endpoint HOST:PORT  where it reaches this gateway (default: the port's "
+		"address)\n"
+		"  --out FILE            write it there (mode 0600) instead of standard output\n"
+		"  --address ADDR        its address in the mesh (default: a free one)\n"
+		"  --key FILE            its private key (default: a new one is made)\n"
+		"  --preshared-key FILE  a preshared key (sandd-gw keygen makes one)\n"
+		"\n"
+		"What to paste into the gateway's configuration goes to standard error.\n",
+		peer_config_options, cli_peer_config},
+};
+const size_t cli_n_commands = BASE_ARRAY_LEN(cli_commands);
+
+enum { OPTION_JSON = 1000, OPTION_SOCKET, OPTION_HELP, OPTION_VERSION };
+
+/* Understood before the command and after it. */
+static const struct option common_options[] = {
+	{"json", no_argument, NULL, OPTION_JSON},
+	{"socket", required_argument, NULL, OPTION_SOCKET},
+	{"help", no_argument, NULL, OPTION_HELP},
+	{"version", no_argument, NULL, OPTION_VERSION},
+};
+#define OPTIONS_MAX 16
+
+static void print_help(void)
+{
+	puts("sandctl: see and use a running sandd-gw\n"
+	     "\n"
+	     "usage: sandctl [--socket PATH] [--json] COMMAND [ARGUMENTS]\n");
+	for (size_t i = 0; i < cli_n_commands; i++)
+		printf("  %-12s %s\n", cli_commands[i].name, cli_commands[i].summary);
+	puts("\n"
+	     "  --socket PATH  the gateway's socket (default $SANDD_GW_SOCKET, or\n"
+	     "                 " CTL_SOCKET_DEFAULT ")\n"
+	     "  --json         one JSON document on standard output, errors too\n"
+	     "  --help         this; after a command, of that command\n"
+	     "  --version      version");
+}
+
+static void print_command_help(const struct cli_command *command)
+{
+	printf("sandctl %s: %s\n\nusage: sandctl %s%s%s [--json] [--socket PATH]\n", command->name,
+		command->summary, command->name, *command->synopsis ? " " : "", command->synopsis);
+	if (*command->details)
+		printf("\n%s", command->details);
+}
+
+/* One of the common options. Returns what cli_next_option() is to return, or 0 to go on. */
+static int take_common(struct cli *cli, int option)
+{
+	switch (option) {
+	case OPTION_JSON:
+		cli->is_json = true;
+		return 0;
+	case OPTION_SOCKET:
+		cli->socket = optarg;
+		return 0;
+	case OPTION_HELP:
+		if (cli->command)
+			print_command_help(cli->command);
+		else
+			print_help();
+		return CLI_OPTION_HELP;
+	case OPTION_VERSION:
+		puts("sandctl " SANDD_VERSION);
+		return CLI_OPTION_HELP;
+	default:
+		return option;
+	}
+}
+
+/* getopt's complaint in our form. */
+static int wrong_option(const struct cli *cli, int option, char **argv)
+{
+	const char *word = argv[optind - 1];
+	const char *name = cli->command ? cli->command->name : "";
+
+	cli_fail(cli, 0, "usage", "%s%s%s: %s; sandctl %s%s--help tells the options%s", name,
+		*name ? " " : "", word,
+		option == ':' ? "needs a value" : "no such option, or not with this value", name,
+		*name ? " " : "",
+		cli->command && cli->command->run == cli_exec ? "; the command's own go after --"
+							      : "");
+	return CLI_OPTION_WRONG;
+}
+
+int cli_next_option(struct cli *cli, int argc, char **argv)
+{
+	const struct option *own = cli->command ? cli->command->options : no_options;
+	struct option options[OPTIONS_MAX] = {0};
+	int option, verdict;
+	size_t n = 0;
+
+	for (; own[n].name; n++)
+		options[n] = own[n];
+	memcpy(&options[n], common_options, sizeof(common_options));
+	do {
+		/* Before the command the first word ends the options; after it they may be mixed. */
+		option = getopt_long(argc, argv, cli->command ? ":" : "+:", options, NULL);
+		if (option == '?' || option == ':')
+			return wrong_option(cli, option, argv);
+		if (option == -1)
+			return -1;
+		verdict = take_common(cli, option);
+	} while (verdict == 0);
+	return verdict;
+}
+
+bool cli_no_options(struct cli *cli, int argc, char **argv, int *ret_exit)
+{
+	int option = cli_next_option(cli, argc, argv);
+
+	*ret_exit = option == CLI_OPTION_HELP ? CLI_OK : CLI_USAGE;
+	if (option != -1)
+		return false;
+	if (!argv[optind])
+		return true;
+	cli_fail(cli, 0, "usage", "%s takes no arguments", cli->command->name);
+	return false;
+}
+
+static const struct cli_command *find_command(const char *name)
+{
+	for (size_t i = 0; i < cli_n_commands; i++)
+		if (strcmp(name, cli_commands[i].name) == 0)
+			return &cli_commands[i];
+	return NULL;
+}
+
+/* The arguments after the command's name; getopt starts anew on them. */
+static int run_command(struct cli *cli, int argc, char **argv)
+{
+	int exit_code;
+
+	cli->command = find_command(argv[0]);
+	if (!cli->command)
+		return cli_fail(cli, CLI_USAGE, "usage", "no command %s; sandctl --help lists them",
+			argv[0]);
+	if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
+		return cli_fail(cli, CLI_FAILED, "no_memory", "libcurl does not start");
+	optind = 0;
+	exit_code = cli->command->run(cli, argc, argv);
+	curl_global_cleanup();
+	return exit_code;
+}
+
+int main(int argc, char *argv[])
+{
+	const char *from_environment = getenv("SANDD_GW_SOCKET");
+	struct cli cli = {.socket = from_environment ? from_environment : CTL_SOCKET_DEFAULT};
+	int option = cli_next_option(&cli, argc, argv);
+
+	if (option != -1)
+		return option == CLI_OPTION_HELP ? CLI_OK : CLI_USAGE;
+	if (!argv[optind]) {
+		print_help();
+		return CLI_USAGE;
+	}
+	return run_command(&cli, argc - optind, argv + optind);
+}
