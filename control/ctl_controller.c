@@ -39,8 +39,9 @@ static void audit(const char *client, const char *daemon_id, const char *command
 {
 	char id[4 * 64 + 8];
 
-	base_log_info("audit: exec by %s on \"%s\": \"%s\": %s", client,
-		base_log_text(id, sizeof(id), daemon_id, strnlen(daemon_id, 64)), command, end);
+	/* The command is last: whatever it holds, it cannot pass for another part of the line. */
+	base_log_info("audit: exec by %s on %s: %s: %s", client,
+		base_log_text(id, sizeof(id), daemon_id, strnlen(daemon_id, 64)), end, command);
 }
 
 static void audit_command(char *buf, size_t size, const char *command)
