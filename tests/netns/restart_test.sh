@@ -52,7 +52,7 @@ make_foreign_program() {
 		{
 			return 2; /* XDP_PASS */
 		}
-		char license[] __attribute__((section("license"), used)) = "BSD";
+		char licence[] __attribute__((section("license"), used)) = "BSD";
 	EOF
 }
 
