@@ -52,8 +52,7 @@ wrong_inner_source() {
 }
 
 endpoint_is_unmoved() {
-	gwctl peers --json | jq -e --arg at "$PEER_UNDER4:$PEER_PORT" \
-		'[.. | objects | select(.name? == "worker-1")][0].endpoint == $at'
+	peer_json | jq -e --arg at "$PEER_UNDER4:$PEER_PORT" '.endpoint == $at'
 }
 
 log_is_short() {
@@ -79,9 +78,9 @@ main() {
 		check "$address: garbage" is_counted garbage unknown_type "$address"
 		check "$address: reserved bits" is_counted reserved reserved_bits "$address"
 		check "$address: truncated data" is_counted short_data short_data "$address"
-		check "$address: truncated initiation" is_counted short_initiation malformed "$address"
+		check "$address: truncated initiation" is_counted short_initiation handshake_malformed "$address"
 		check "$address: unknown index" is_counted unknown_index unknown_index "$address"
-		check "$address: mac1 wrong" is_counted bad_mac bad_mac1 "$address"
+		check "$address: mac1 wrong" is_counted bad_mac handshake_bad_mac1 "$address"
 	done
 	check "replayed data" real_message_again replay replay
 	check "forged data" real_message_again forge forged

@@ -66,10 +66,11 @@ tcp_listens() {
 	"in_$1" ss -Hltn "sport = :$2" | grep -q .
 }
 
-# drops REASON: packets that the gateway dropped for it, over all threads.
+# drops REASON: packets that the gateway dropped for it, over all threads. It lists every reason, so
+# one that is not there is misspelt here.
 drops() {
-	gwctl stats --json | jq --arg reason "$1" \
-		'[.. | objects | select(has($reason)) | .[$reason] | numbers] | add // 0'
+	gwctl stats --json | jq -e --arg reason "$1" \
+		'[(.workers[].drops, .host.drops)[$reason]] | if all then add else error("no such") end'
 }
 
 drops_reach() {
@@ -78,4 +79,9 @@ drops_reach() {
 	now=$(drops "$1")
 	echo "$1: $now, wanted $2"
 	((now >= $2))
+}
+
+# The gateway's own view of its one peer, or a field of it.
+peer_json() {
+	gwctl peers --json | jq '.peers[] | select(.name == "worker-1")'
 }
