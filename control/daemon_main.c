@@ -7,6 +7,12 @@
  * exactly the commands that mend a link. Nobody waits for its result then (the controller failed the request at
  * once), so that is dropped and counted, not sent to whoever answers the next call.
  */
+#include "base_clock.h"
+#include "base_log.h"
+#include "ws_client.h"
+#include "ws_exec.h"
+#include "ws_utf8.h"
+
 #include <getopt.h>
 #include <inttypes.h>
 #include <malloc.h>
@@ -15,14 +21,7 @@
 #include <sys/random.h>
 #include <sys/utsname.h>
 #include <unistd.h>
-
 #include <uv.h>
-
-#include "base_clock.h"
-#include "base_log.h"
-#include "ws_client.h"
-#include "ws_exec.h"
-#include "ws_utf8.h"
 
 BASE_LOG_CATEGORY("sandd");
 

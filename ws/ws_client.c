@@ -16,20 +16,19 @@
  */
 #include "ws_client.h"
 
+#include "base_log.h"
+#include "ws_codec.h"
+#include "ws_queue.h"
+#include "ws_rx.h"
+
 #include <arpa/inet.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
 #include <sys/random.h>
-
 #include <libwebsockets.h>
 #include <uv.h>
-
-#include "base_log.h"
-#include "ws_codec.h"
-#include "ws_queue.h"
-#include "ws_rx.h"
 
 BASE_LOG_CATEGORY("client");
 

@@ -5,9 +5,9 @@
  */
 #include "ws_codec.h"
 
-#include <stdlib.h>
-
 #include "ws_utf8.h"
+
+#include <stdlib.h>
 
 static const char *const type_names[] = {
 #define TYPE_NAME(name, text, direction) [WS_##name] = text,

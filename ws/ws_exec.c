@@ -11,6 +11,8 @@
  */
 #include "ws_exec.h"
 
+#include "ws_utf8.h"
+
 #include <fcntl.h>
 #include <signal.h>
 #include <spawn.h>
@@ -18,10 +20,7 @@
 #include <sys/queue.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
 #include <uv.h>
-
-#include "ws_utf8.h"
 
 #define MAX_RUNNING_DEFAULT 64
 #define OUTPUT_SUM_DEFAULT ((size_t)64 << 20)

@@ -6,15 +6,15 @@
  */
 #include "ws_http.h"
 
+#include "ws_codec.h"
+#include "ws_service.h"
+#include "ws_utf8.h"
+
 #include <assert.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
-
-#include "ws_codec.h"
-#include "ws_service.h"
-#include "ws_utf8.h"
 
 #define MAX_CLIENTS 256
 #define MAX_PARAMS 4

@@ -2,16 +2,15 @@
 /* See ws_loop.h. Thread: the one that runs it. */
 #include "ws_loop.h"
 
+#include "base_err.h"
+#include "base_log.h"
+
 #include <fcntl.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <unistd.h>
-
 #include <libwebsockets.h>
 #include <uv.h>
-
-#include "base_err.h"
-#include "base_log.h"
 
 BASE_LOG_CATEGORY("ws");
 

@@ -2,9 +2,9 @@
 /* See ws_rx.h. One owner, no lock. */
 #include "ws_rx.h"
 
-#include <stdlib.h>
-
 #include "ws_messages.h"
+
+#include <stdlib.h>
 
 /* Kept between messages. */
 #define KEEP_BYTES 4096

@@ -6,15 +6,15 @@
  */
 #include "ws_server.h"
 
-#include <assert.h>
-#include <netinet/in.h>
-#include <stdlib.h>
-
 #include "base_log.h"
 #include "ws_codec.h"
 #include "ws_queue.h"
 #include "ws_rx.h"
 #include "ws_service.h"
+
+#include <assert.h>
+#include <netinet/in.h>
+#include <stdlib.h>
 
 BASE_LOG_CATEGORY("ws");
 

@@ -6,14 +6,14 @@
  */
 #include "ws_service.h"
 
+#include "base_log.h"
+
 #include <ifaddrs.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#include "base_log.h"
 
 BASE_LOG_CATEGORY("ws");
 

@@ -8,10 +8,9 @@
  * inner length, source among the allowed IPs, filter. A keepalive ends after the endpoint.
  * Worker. Next to read: dp_encap.c.
  */
-#include "dp_worker.h"
-
-#include "dp_dataplane.h"
 #include "in_parse.h"
+#include "dp_worker.h"
+#include "dp_dataplane.h"
 
 static const struct wg_data *message_of(struct rte_mbuf *m)
 {

@@ -6,10 +6,9 @@
  * The owner alone takes counters from a keypair, so none is ever used twice and no atomic is
  * needed. Worker. Next to read: dp_tx.c.
  */
-#include "dp_worker.h"
-
-#include "dp_dataplane.h"
 #include "in_parse.h"
+#include "dp_worker.h"
+#include "dp_dataplane.h"
 
 /* Zero bytes up to a multiple of 16, but not past the MTU (paper 5.4.6). */
 static uint32_t padding_of(const struct dp_worker *worker, uint32_t len)
