@@ -32,8 +32,6 @@
 #define READ_BYTES 65536
 #define MARK_BYTES_MAX 80
 
-extern char **environ;
-
 enum phase { RUNNING, ENDING, ANSWERED };
 
 /* One of the two pipes. */

@@ -159,7 +159,7 @@ static int start_underlay(
 
 static void assign_queues(struct dp_worker *worker)
 {
-	for (uint16_t port = 0; port < worker->n_ports; port++) {
+	for (unsigned port = 0; port < worker->n_ports; port++) {
 		for (uint16_t q = 0; q < worker->ports[port].n_queues; q++) {
 			if (q % worker->n_workers == worker->id)
 				worker->rx_queues[worker->n_rx_queues++] =

@@ -26,6 +26,7 @@ struct dp_from {
 	uint8_t addrs[32];  /* v4: 4 + 4 bytes; v6: 16 + 16; ours is zero while it is not known */
 	uint16_t port_be16; /* theirs */
 	uint8_t family;     /* enum base_family; NONE: unknown */
+	uint8_t zero;       /* no padding: compared as bytes */
 };
 
 /** Offset of the source address in the IP header, and bytes of both addresses. */

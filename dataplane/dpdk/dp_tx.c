@@ -172,7 +172,7 @@ static void lend_burst(struct dp_worker *worker, uint16_t port, struct dp_tx_buf
 
 void dp_tx_flush(struct dp_worker *worker)
 {
-	for (uint16_t port = 0; port < worker->n_ports; port++) {
+	for (unsigned port = 0; port < worker->n_ports; port++) {
 		struct dp_tx_buffer *buffer = &worker->tx[port];
 
 		if (buffer->n == 0)
