@@ -359,7 +359,7 @@ static struct wg_allowedips_list *list_build(
 
 		for (unsigned j = 0; j < n; j++) /* longest first; ties keep their order */
 			at += found[j]->key.bits > found[i]->key.bits ||
-				(found[j]->key.bits == found[i]->key.bits && j < i);
+				(j < i && found[j]->key.bits == found[i]->key.bits);
 		list->bits[at] = (uint8_t)found[i]->key.bits;
 		atomic_init(&list->peers[at], found[i]->peer);
 		list->high[at] = found[i]->key.high;

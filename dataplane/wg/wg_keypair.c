@@ -126,12 +126,20 @@ static struct chunk *chunk_new(struct wg_slab *slab)
 	return chunk;
 }
 
-static void chunk_free(struct wg_slab *slab, struct chunk *chunk)
+static void chunk_free(struct chunk *chunk)
 {
-	chunk_unlink(chunk);
 	base_wipe(chunk, CHUNK_BYTES);
 	free(chunk);
-	slab->n_chunks--;
+}
+
+static void chunks_free(struct chunk *chunk)
+{
+	while (chunk) {
+		struct chunk *next = chunk->next;
+
+		chunk_free(chunk);
+		chunk = next;
+	}
 }
 
 struct wg_slab *wg_slab_new(void)
@@ -143,10 +151,8 @@ void wg_slab_free(struct wg_slab *slab)
 {
 	if (!slab)
 		return;
-	while (slab->open)
-		chunk_free(slab, slab->open);
-	while (slab->full)
-		chunk_free(slab, slab->full);
+	chunks_free(slab->open);
+	chunks_free(slab->full);
 	free(slab);
 }
 
@@ -184,10 +190,13 @@ void wg_slab_give(struct wg_slab *slab, struct wg_keypair *keypair)
 	slab->n_out--;
 	if (chunk->used)
 		return;
-	if (slab->n_empty > 0)
-		chunk_free(slab, chunk);
-	else
-		slab->n_empty++;
+	if (slab->n_empty == 0) {
+		slab->n_empty = 1;
+		return;
+	}
+	chunk_unlink(chunk);
+	chunk_free(chunk);
+	slab->n_chunks--;
 }
 
 void wg_slab_usage(const struct wg_slab *slab, size_t *ret_keypairs, size_t *ret_bytes)

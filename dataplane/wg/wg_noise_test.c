@@ -213,7 +213,7 @@ static void test_trap_low_order(void **state)
 		struct wg_response response = f->response;
 		struct wg_noise_request request;
 		struct wg_noise_remote remote;
-		struct cr_key point;
+		struct cr_key point = {{0}};
 
 		assert_true(base_hex_decode(point.bytes, 32, points[i]));
 		memcpy(initiation.ephemeral, point.bytes, 32);

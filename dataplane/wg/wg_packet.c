@@ -176,8 +176,9 @@ static void put_dead(struct wg_device *device, struct wg_keypair *const dead[], 
 void wg_packet_session_begin(struct wg_peer *peer, struct wg_keypair *keypair, uint64_t now_ns)
 {
 	struct wg_keypair *dead[WG_KEYPAIRS_DEAD_MAX];
+	unsigned n_dead = wg_keypairs_begin(&peer->keypairs, keypair, dead);
 
-	put_dead(peer->device, dead, wg_keypairs_begin(&peer->keypairs, keypair, dead));
+	put_dead(peer->device, dead, n_dead);
 	if (!keypair->is_initiator)
 		return;
 	/* The first message confirms the session to the responder. */
@@ -190,8 +191,9 @@ void wg_packet_session_begin(struct wg_peer *peer, struct wg_keypair *keypair, u
 void wg_packet_keypairs_clear(struct wg_peer *peer)
 {
 	struct wg_keypair *dead[WG_KEYPAIRS_DEAD_MAX];
+	unsigned n_dead = wg_keypairs_clear(&peer->keypairs, dead);
 
-	put_dead(peer->device, dead, wg_keypairs_clear(&peer->keypairs, dead));
+	put_dead(peer->device, dead, n_dead);
 }
 
 /* --- in ------------------------------------------------------------------------------------ */
@@ -202,9 +204,9 @@ static void authenticated(struct wg_peer *peer, struct wg_keypair *keypair,
 {
 	struct wg_keypair *dead[WG_KEYPAIRS_DEAD_MAX];
 	bool is_first;
+	unsigned n_dead = wg_keypairs_confirm(&peer->keypairs, keypair, dead, &is_first);
 
-	put_dead(
-		peer->device, dead, wg_keypairs_confirm(&peer->keypairs, keypair, dead, &is_first));
+	put_dead(peer->device, dead, n_dead);
 	wg_peer_endpoint_seen(peer, from, now_ns);
 	wg_activity_received(peer->activity, now_ns, is_data);
 	if (is_first) {

@@ -47,9 +47,8 @@ static inline bool wg_replay_accept(struct wg_replay *replay, uint64_t counter)
 		for (uint64_t i = 1; i <= fresh; i++)
 			replay->words[(newest_word + i) % WG_REPLAY_WORDS] = 0;
 		replay->next = counter + 1;
-	} else if (replay->next - 1 - counter >= WG_REPLAY_WINDOW_MSGS) {
-		return false;
-	} else if (replay->words[word % WG_REPLAY_WORDS] & bit) {
+	} else if (replay->next - 1 - counter >= WG_REPLAY_WINDOW_MSGS ||
+		replay->words[word % WG_REPLAY_WORDS] & bit) {
 		return false;
 	}
 	replay->words[word % WG_REPLAY_WORDS] |= bit;

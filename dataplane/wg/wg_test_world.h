@@ -251,6 +251,7 @@ static void owner_input(struct end *end, const struct letter *letter)
 	size_t len = letter->len - WG_DATA_OVERHEAD_BYTES;
 	uint8_t packet[LETTER_BYTES_MAX];
 	struct wg_data header;
+	unsigned n_dead;
 	bool is_first;
 
 	memcpy(&header, letter->bytes, sizeof(header));
@@ -260,7 +261,8 @@ static void owner_input(struct end *end, const struct letter *letter)
 			letter->bytes + sizeof(header), len + CR_TAG_BYTES, NULL, 0) ||
 		!wg_replay_accept(&keypair->replay, header.counter_le64))
 		return;
-	owner_bury(owner, dead, wg_keypairs_confirm(&owner->keypairs, keypair, dead, &is_first));
+	n_dead = wg_keypairs_confirm(&owner->keypairs, keypair, dead, &is_first);
+	owner_bury(owner, dead, n_dead);
 	if (!owner->endpoint.addr.family)
 		note_push(&owner->to_device, (struct note){HAS_ENDPOINT});
 	owner->endpoint = letter->from;
@@ -280,9 +282,11 @@ static void owner_keypair_begin(struct end *end, struct wg_keypair *keypair)
 {
 	struct wg_keypair *dead[WG_KEYPAIRS_DEAD_MAX];
 	struct owner *owner = &end->owner;
+	unsigned n_dead;
 
 	assert_int_equal(wg_index_put(owner->indices, keypair->local_index, keypair), 0);
-	owner_bury(owner, dead, wg_keypairs_begin(&owner->keypairs, keypair, dead));
+	n_dead = wg_keypairs_begin(&owner->keypairs, keypair, dead);
+	owner_bury(owner, dead, n_dead);
 	if (!keypair->is_initiator)
 		return;
 	if (owner->n_staged > 0)
@@ -291,10 +295,17 @@ static void owner_keypair_begin(struct end *end, struct wg_keypair *keypair)
 		owner_keepalive(end);
 }
 
+static void owner_clear(struct owner *owner)
+{
+	struct wg_keypair *dead[WG_KEYPAIRS_DEAD_MAX];
+	unsigned n_dead = wg_keypairs_clear(&owner->keypairs, dead);
+
+	owner_bury(owner, dead, n_dead);
+}
+
 /* The worker's turn, then the device's. */
 static void owner_turn(struct end *end)
 {
-	struct wg_keypair *dead[WG_KEYPAIRS_DEAD_MAX];
 	struct owner *owner = &end->owner;
 	static struct notes notes;
 
@@ -306,7 +317,7 @@ static void owner_turn(struct end *end)
 		if (note->errand == KEYPAIR_BEGIN)
 			owner_keypair_begin(end, note->keypair);
 		else if (note->errand == KEYPAIRS_CLEAR)
-			owner_bury(owner, dead, wg_keypairs_clear(&owner->keypairs, dead));
+			owner_clear(owner);
 		else if (note->errand == KEEPALIVE)
 			owner_keepalive(end);
 		else if (note->errand == ENDPOINT_SEEN)
