@@ -37,6 +37,8 @@ struct dp_host_config {
 	uint32_t ring_size; /* packets towards the kernel that may wait; a power of two */
 	/** Inner packets from the kernel, data at its IP header; the callee owns them. On the host thread. */
 	void (*from_host)(void *ctx, struct rte_mbuf **pkts, unsigned n);
+	/** Somebody deleted the device: nothing moves any more. Once, on the host thread; may be NULL. */
+	void (*gone)(void *ctx);
 	void *ctx;
 };
 
@@ -49,12 +51,19 @@ struct dp_host *dp_host_new(const struct dp_host_config *config, struct base_err
 /** Stops the thread; the device disappears with its descriptor. */
 void dp_host_free(struct dp_host *host);
 
-/** Workers: bursts for the kernel; what does not fit is the caller's to drop and count. */
+/**
+ * Workers: bursts for the kernel, packets of one segment with data at the IP header; what does
+ * not fit is the caller's to drop and count.
+ */
 struct rte_ring *dp_host_ring(const struct dp_host *host);
 /** Workers, after putting on the ring. */
 void dp_host_wake(struct dp_host *host);
 
-/** Control: a route to @prefix over the device (allowed IPs outside its own addresses' prefixes). 0 or -Exxx. */
+/**
+ * Control: a route to @prefix over the device. A prefix inside those of the device's own addresses
+ * needs none. Returns 0 or -Exxx: -EEXIST if the host has a route of its own to that prefix, which
+ * stays; -EOPNOTSUPP for a default route, which would carry off the outer packets as well.
+ */
 int dp_host_route_add(struct dp_host *host, const struct base_prefix *prefix);
 int dp_host_route_remove(struct dp_host *host, const struct base_prefix *prefix);
 

@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Making the TUN device and telling the kernel about it. Control thread. See dp_host_link.h. */
+#include "dp_host_link.h"
+
+#include <fcntl.h>
+#include <libmnl/libmnl.h>
+#include <linux/if.h>
+#include <linux/if_link.h>
+#include <linux/if_tun.h>
+#include <linux/rtnetlink.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+unsigned if_nametoindex(const char *name); /* <net/if.h> and <linux/if.h> exclude each other */
+
+/* --- rtnetlink -------------------------------------------------------------------------------- */
+
+struct request {
+	char buf[512] __attribute__((aligned(8)));
+	struct nlmsghdr *msg;
+};
+
+static void *begin(struct request *request, uint16_t type, uint16_t flags, size_t header_len)
+{
+	request->msg = mnl_nlmsg_put_header(request->buf);
+	request->msg->nlmsg_type = type;
+	request->msg->nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK | flags;
+	return mnl_nlmsg_put_extra_header(request->msg, header_len);
+}
+
+static int transact(struct dp_host_link *link, struct request *request)
+{
+	char answer[1024] __attribute__((aligned(8)));
+	ssize_t n;
+
+	request->msg->nlmsg_seq = ++link->seq;
+	if (mnl_socket_sendto(link->nl, request->msg, request->msg->nlmsg_len) < 0)
+		return -errno;
+	n = mnl_socket_recvfrom(link->nl, answer, sizeof(answer));
+	if (n < 0)
+		return -errno;
+	return mnl_cb_run(answer, (size_t)n, link->seq, mnl_socket_get_portid(link->nl), NULL,
+		       NULL) < 0
+		? -errno
+		: 0;
+}
+
+static int af_of(const struct base_addr *addr)
+{
+	return addr->family == BASE_FAMILY_V4 ? AF_INET : AF_INET6;
+}
+
+/* No link-local address of the kernel's making: nobody on a tunnel asks for it. */
+static void set_no_link_local(struct dp_host_link *link)
+{
+	struct request request;
+	struct ifinfomsg *info = begin(&request, RTM_SETLINK, 0, sizeof(*info));
+	struct nlattr *spec, *inet6;
+
+	info->ifi_index = (int)link->ifindex;
+	spec = mnl_attr_nest_start(request.msg, IFLA_AF_SPEC);
+	inet6 = mnl_attr_nest_start(request.msg, AF_INET6);
+	mnl_attr_put_u8(request.msg, IFLA_INET6_ADDR_GEN_MODE, IN6_ADDR_GEN_MODE_NONE);
+	mnl_attr_nest_end(request.msg, inet6);
+	mnl_attr_nest_end(request.msg, spec);
+	/* Fails where the kernel has no IPv6, and matters nowhere. */
+	(void)transact(link, &request);
+}
+
+static int set_mtu(struct dp_host_link *link, uint16_t mtu_bytes)
+{
+	struct request request;
+	struct ifinfomsg *info = begin(&request, RTM_SETLINK, 0, sizeof(*info));
+
+	info->ifi_index = (int)link->ifindex;
+	mnl_attr_put_u32(request.msg, IFLA_MTU, mtu_bytes);
+	return transact(link, &request);
+}
+
+static int set_up(struct dp_host_link *link)
+{
+	struct request request;
+	struct ifinfomsg *info = begin(&request, RTM_SETLINK, 0, sizeof(*info));
+
+	info->ifi_index = (int)link->ifindex;
+	info->ifi_flags = info->ifi_change = IFF_UP;
+	return transact(link, &request);
+}
+
+static int add_addr(struct dp_host_link *link, const struct base_prefix *ifaddr)
+{
+	struct request request;
+	struct ifaddrmsg *ifa =
+		begin(&request, RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, sizeof(*ifa));
+	size_t len = base_family_bytes(ifaddr->addr.family);
+
+	ifa->ifa_family = (uint8_t)af_of(&ifaddr->addr);
+	ifa->ifa_prefixlen = ifaddr->bits;
+	ifa->ifa_index = link->ifindex;
+	ifa->ifa_scope = RT_SCOPE_UNIVERSE;
+	mnl_attr_put(request.msg, IFA_LOCAL, len, ifaddr->addr.bytes);
+	mnl_attr_put(request.msg, IFA_ADDRESS, len, ifaddr->addr.bytes);
+	/* Nobody else could have it: no second of waiting for duplicates. */
+	if (ifaddr->addr.family == BASE_FAMILY_V6)
+		mnl_attr_put_u32(request.msg, IFA_FLAGS, IFA_F_NODAD);
+	return transact(link, &request);
+}
+
+int dp_host_link_route(
+	struct dp_host_link *link, uint16_t message_type, const struct base_prefix *prefix)
+{
+	bool is_new = message_type == RTM_NEWROUTE;
+	struct request request;
+	struct rtmsg *rtm =
+		begin(&request, message_type, is_new ? NLM_F_CREATE | NLM_F_EXCL : 0, sizeof(*rtm));
+
+	rtm->rtm_family = (uint8_t)af_of(&prefix->addr);
+	rtm->rtm_dst_len = prefix->bits;
+	rtm->rtm_table = RT_TABLE_MAIN;
+	rtm->rtm_protocol = RTPROT_STATIC;
+	rtm->rtm_scope = RT_SCOPE_LINK;
+	rtm->rtm_type = RTN_UNICAST;
+	mnl_attr_put(
+		request.msg, RTA_DST, base_family_bytes(prefix->addr.family), prefix->addr.bytes);
+	mnl_attr_put_u32(request.msg, RTA_OIF, link->ifindex);
+	return transact(link, &request);
+}
+
+/* --- the device ------------------------------------------------------------------------------- */
+
+static int refuse_permission(const char *device, int code, struct base_error *ret_error)
+{
+	return base_error_set(ret_error, code,
+		"host interface %s: not allowed to make a TUN device; run as root or with "
+		"CAP_NET_ADMIN",
+		device);
+}
+
+static int open_tun(struct base_error *ret_error, const char *device)
+{
+	int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC | O_NONBLOCK);
+
+	if (fd >= 0)
+		return fd;
+	if (errno == EACCES || errno == EPERM)
+		return refuse_permission(device, -EPERM, ret_error);
+	return base_error_set(ret_error, -errno,
+		"host interface %s: cannot open /dev/net/tun: %s; try: modprobe tun, or give the "
+		"container that device",
+		device, strerror(errno));
+}
+
+/* IFF_TUN_EXCL: a device that is there already, even a TUN that waits for its program, is not taken over. */
+static int make_device(int fd, const char *device, struct base_error *ret_error)
+{
+	struct ifreq ifr = {
+		.ifr_flags = (short)(IFF_TUN | IFF_NO_PI | IFF_VNET_HDR | IFF_TUN_EXCL)};
+
+	snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "%s", device);
+	if (if_nametoindex(device) != 0)
+		return base_error_set(ret_error, -EEXIST,
+			"host interface %s: the name is taken; choose another, or if nobody needs "
+			"it: ip link del %s",
+			device, device);
+	if (ioctl(fd, TUNSETIFF, &ifr) < 0) {
+		if (errno == EPERM)
+			return refuse_permission(device, -EPERM, ret_error);
+		return base_error_set(ret_error, -errno,
+			"host interface %s: cannot make the TUN device: %s", device,
+			strerror(errno));
+	}
+	/* Checksums may be left to us; segments may not, so packets stay within the MTU. */
+	if (ioctl(fd, TUNSETOFFLOAD, TUN_F_CSUM) < 0)
+		return base_error_set(ret_error, -errno, "host interface %s: no offloads: %s",
+			device, strerror(errno));
+	return 0;
+}
+
+static int configure(struct dp_host_link *link, const struct dp_host_config *config,
+	struct base_error *ret_error)
+{
+	char text[BASE_PREFIX_TEXT_LEN];
+	int rc = set_mtu(link, config->mtu_bytes);
+
+	if (rc < 0)
+		return base_error_set(ret_error, rc, "host interface %s: MTU %u refused: %s",
+			config->device, config->mtu_bytes, strerror(-rc));
+	set_no_link_local(link);
+	for (unsigned i = 0; i < config->n_addrs; i++) {
+		rc = add_addr(link, &config->addrs[i]);
+		if (rc < 0)
+			return base_error_set(ret_error, rc,
+				"host interface %s: address %s refused: %s%s", config->device,
+				base_prefix_print(text, &config->addrs[i]), strerror(-rc),
+				config->addrs[i].addr.family == BASE_FAMILY_V6
+					? "; is IPv6 on (net.ipv6.conf.all.disable_ipv6=0) and the "
+					  "MTU at least 1280?"
+					: "");
+	}
+	rc = set_up(link);
+	if (rc < 0)
+		return base_error_set(ret_error, rc, "host interface %s: cannot bring it up: %s",
+			config->device, strerror(-rc));
+	return 0;
+}
+
+int dp_host_link_open(struct dp_host_link *ret_link, const struct dp_host_config *config,
+	struct base_error *ret_error)
+{
+	struct dp_host_link link = {.tun_fd = open_tun(ret_error, config->device)};
+	int rc = link.tun_fd < 0 ? link.tun_fd : 0;
+
+	if (rc == 0)
+		rc = make_device(link.tun_fd, config->device, ret_error);
+	if (rc == 0) {
+		link.ifindex = if_nametoindex(config->device);
+		link.nl = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC);
+		if (!link.nl || mnl_socket_bind(link.nl, 0, MNL_SOCKET_AUTOPID) < 0)
+			rc = base_error_set(ret_error, -errno, "host interface %s: no netlink: %s",
+				config->device, strerror(errno));
+	}
+	if (rc == 0)
+		rc = configure(&link, config, ret_error);
+	if (rc < 0) {
+		dp_host_link_close(&link);
+		return rc;
+	}
+	*ret_link = link;
+	return 0;
+}
+
+void dp_host_link_close(struct dp_host_link *link)
+{
+	if (link->nl)
+		mnl_socket_close(link->nl);
+	if (link->tun_fd >= 0)
+		close(link->tun_fd);
+	link->nl = NULL;
+	link->tun_fd = -1;
+}

@@ -1,0 +1,472 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The host interface between this process's namespace and a ring that plays the workers: what the
+ * kernel sends arrives with right checksums, what is put in is answered by the kernel. Needs root.
+ */
+#include "dp_host.h"
+
+#include "base_bytes.h"
+#include "in_offload.h"
+#include "in_parse.h"
+
+#include "dp_kern_test.h"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <rte_eal.h>
+#include <rte_mbuf.h>
+#include <rte_ring.h>
+#include <sys/socket.h>
+
+#define DEVICE "htest0"
+#define MTU 1400
+#define POOL_MBUFS 1023
+
+struct bed {
+	struct rte_mempool *pool;
+	struct rte_ring *from_kernel;
+	struct dp_host *host;
+	struct dp_host_config config;
+};
+
+static struct bed bed;
+static _Atomic unsigned gone;
+
+static void take_packets(void *ctx, struct rte_mbuf **pkts, unsigned n)
+{
+	struct bed *b = ctx;
+	unsigned put = rte_ring_enqueue_burst(b->from_kernel, (void **)pkts, n, NULL);
+
+	rte_pktmbuf_free_bulk(pkts + put, n - put);
+}
+
+static void take_gone(void *ctx)
+{
+	gone++;
+}
+
+static void add_addr(struct dp_host_config *config, const char *text)
+{
+	assert_int_equal(base_ifaddr_parse(&config->addrs[config->n_addrs++], text), 0);
+}
+
+static void fill_config(struct dp_host_config *config)
+{
+	*config = (struct dp_host_config){.device = DEVICE,
+		.mtu_bytes = MTU,
+		.pool = bed.pool,
+		.ring_size = 1024,
+		.from_host = take_packets,
+		.gone = take_gone,
+		.ctx = &bed};
+	add_addr(config, "10.88.0.1/24");
+	add_addr(config, "fd00:88::1/64");
+}
+
+static int set_up(void **state)
+{
+	struct base_error error;
+
+	gone = 0;
+	fill_config(&bed.config);
+	if (kern_test_skip_reason)
+		return 0;
+	assert_int_equal(unshare(CLONE_NEWNET), 0);
+	run("ip link set lo up");
+	bed.host = dp_host_new(&bed.config, &error);
+	if (!bed.host)
+		fail_msg("%s", error.text);
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	void *m;
+
+	dp_host_free(bed.host);
+	bed.host = NULL;
+	while (rte_ring_dequeue(bed.from_kernel, &m) == 0)
+		rte_pktmbuf_free(m);
+	if (!kern_test_skip_reason)
+		assert_int_equal(if_nametoindex(DEVICE), 0); /* left nothing behind */
+	assert_int_equal(rte_mempool_avail_count(bed.pool), POOL_MBUFS);
+	return 0;
+}
+
+/* The next packet of the kernel that @is_wanted asks for, others passed over; fails after some seconds. */
+static struct rte_mbuf *receive(struct in_packet *packet, uint8_t proto, uint8_t version)
+{
+	for (unsigned i = 0; i < 5000; i++) {
+		void *item;
+
+		if (rte_ring_dequeue(bed.from_kernel, &item) != 0) {
+			usleep(1000);
+			continue;
+		}
+		struct rte_mbuf *m = item;
+
+		assert_int_equal(
+			in_parse(packet, rte_pktmbuf_mtod(m, uint8_t *), m->data_len), IN_ERROR_OK);
+		if (packet->proto == proto && packet->version == version)
+			return m;
+		rte_pktmbuf_free(m);
+	}
+	fail_msg("no packet of protocol %u", proto);
+	return NULL;
+}
+
+/* The checksum of the pseudo-header and all that follows: zero if it is right. */
+static uint16_t verify(const struct in_packet *p, const uint8_t *data)
+{
+	uint32_t len = p->total_len - p->l4_off, addr_len = p->version == 4 ? 4 : 16;
+	uint8_t pseudo[40] = {0};
+	uint64_t sum;
+
+	memcpy(pseudo, p->src, addr_len);
+	memcpy(pseudo + addr_len, p->dst, addr_len);
+	base_store_be32(pseudo + 2 * addr_len, len);
+	base_store_be32(pseudo + 2 * addr_len + 4, p->proto);
+	sum = p->proto == IN_PROTO_ICMP4 ? 0 : in_csum_add(0, pseudo, 2 * addr_len + 8);
+	return in_csum_finish(in_csum_add(sum, data + p->l4_off, len));
+}
+
+static int connect_to(int type, const char *text, uint16_t port)
+{
+	struct base_addr addr;
+	struct sockaddr_in in4 = {.sin_family = AF_INET, .sin_port = htons(port)};
+	struct sockaddr_in6 in6 = {.sin6_family = AF_INET6, .sin6_port = htons(port)};
+	int fd, rc;
+
+	assert_int_equal(base_addr_parse(&addr, text), 0);
+	memcpy(&in4.sin_addr, addr.bytes, 4);
+	memcpy(&in6.sin6_addr, addr.bytes, 16);
+	fd = socket(addr.family == 4 ? AF_INET : AF_INET6, type | SOCK_NONBLOCK, 0);
+	rc = addr.family == 4 ? connect(fd, (struct sockaddr *)&in4, sizeof(in4))
+			      : connect(fd, (struct sockaddr *)&in6, sizeof(in6));
+	assert_true(rc == 0 || errno == EINPROGRESS);
+	return fd;
+}
+
+static void packets_of_the_kernel_arrive_whole(void **state)
+{
+	static const char *const peers[] = {"10.88.0.2", "fd00:88::2"};
+	uint8_t payload[1300];
+	struct dp_host_stats stats;
+
+	need_netns();
+	for (size_t i = 0; i < sizeof(payload); i++)
+		payload[i] = (uint8_t)(i * 7);
+	for (unsigned i = 0; i < 2; i++) {
+		for (uint32_t len = 1; len <= sizeof(payload); len += 433) {
+			int fd = connect_to(SOCK_DGRAM, peers[i], 4000);
+			struct in_packet p;
+			struct rte_mbuf *m;
+			const uint8_t *data;
+
+			assert_int_equal(send(fd, payload, len, 0), len);
+			m = receive(&p, IN_PROTO_UDP, i ? 6 : 4);
+			data = rte_pktmbuf_mtod(m, const uint8_t *);
+			assert_int_equal(verify(&p, data), 0);
+			assert_int_equal(p.dst_port, 4000);
+			assert_int_equal(p.total_len, p.l4_off + 8 + len);
+			assert_memory_equal(data + p.l4_off + 8, payload, len);
+			assert_int_equal(rte_pktmbuf_headroom(m), RTE_PKTMBUF_HEADROOM);
+			rte_pktmbuf_free(m);
+			close(fd);
+		}
+		int fd = connect_to(SOCK_STREAM, peers[i], 80);
+		struct in_packet p;
+		struct rte_mbuf *m = receive(&p, IN_PROTO_TCP, i ? 6 : 4);
+
+		assert_int_equal(p.tcp_flags, IN_TCP_SYN);
+		assert_int_equal(verify(&p, rte_pktmbuf_mtod(m, uint8_t *)), 0);
+		rte_pktmbuf_free(m);
+		close(fd);
+	}
+	dp_host_stats(bed.host, &stats);
+	assert_true(stats.rx_pkts >= 10);
+	assert_int_equal(stats.drop_no_mbuf_pkts + stats.drop_too_large_pkts +
+			stats.drop_bad_header_pkts + stats.drop_write_pkts,
+		0);
+}
+
+static void put(const void *data, uint16_t len)
+{
+	struct rte_mbuf *m = rte_pktmbuf_alloc(bed.pool);
+
+	assert_non_null(m);
+	memcpy(rte_pktmbuf_append(m, len), data, len);
+	assert_int_equal(rte_ring_enqueue(dp_host_ring(bed.host), m), 0);
+	dp_host_wake(bed.host);
+}
+
+static void store_csum(uint8_t *at, uint64_t sum)
+{
+	uint16_t csum = in_csum_finish(sum);
+
+	memcpy(at, &csum, sizeof(csum));
+}
+
+static uint16_t make4(uint8_t *data, uint8_t proto, uint16_t l4_len)
+{
+	memset(data, 0, 20);
+	data[0] = 0x45;
+	base_store_be16(data + 2, (uint16_t)(20 + l4_len));
+	data[8] = 64;
+	data[9] = proto;
+	memcpy(data + 12, "\x0a\x58\x00\x02\x0a\x58\x00\x01", 8);
+	store_csum(data + 10, in_csum_add(0, data, 20));
+	return (uint16_t)(20 + l4_len);
+}
+
+static void kernel_answers_a_ping(void **state)
+{
+	uint8_t data[128] = {0};
+	struct in_packet p;
+	struct rte_mbuf *m;
+	uint16_t len;
+
+	need_netns();
+	data[20] = 8;
+	memcpy(data + 24, "\x12\x34\x00\x01payload.", 12);
+	store_csum(data + 22, in_csum_add(0, data + 20, 16));
+	len = make4(data, IN_PROTO_ICMP4, 16);
+	put(data, len);
+	m = receive(&p, IN_PROTO_ICMP4, 4);
+	assert_int_equal(p.icmp_type, 0);
+	assert_int_equal(verify(&p, rte_pktmbuf_mtod(m, uint8_t *)), 0);
+	assert_memory_equal(rte_pktmbuf_mtod(m, uint8_t *) + 24, data + 24, 12);
+	rte_pktmbuf_free(m);
+
+	/* IPv6: the address answers from the first moment, nobody waits for duplicates. */
+	memset(data, 0, sizeof(data));
+	data[0] = 0x60;
+	base_store_be16(data + 4, 16);
+	data[6] = IN_PROTO_ICMP6;
+	data[7] = 64;
+	assert_int_equal(inet_pton(AF_INET6, "fd00:88::2", data + 8), 1);
+	assert_int_equal(inet_pton(AF_INET6, "fd00:88::1", data + 24), 1);
+	data[40] = 128;
+	memcpy(data + 44, "\x12\x34\x00\x01payload.", 12);
+	assert_int_equal(in_parse(&p, data, 56), IN_ERROR_OK);
+	uint16_t csum = verify(&p, data);
+
+	memcpy(data + 42, &csum, 2);
+	put(data, 56);
+	do {
+		m = receive(&p, IN_PROTO_ICMP6, 6);
+		assert_int_equal(verify(&p, rte_pktmbuf_mtod(m, uint8_t *)), 0);
+		rte_pktmbuf_free(m);
+	} while (p.icmp_type != 129); /* past what the kernel says to all routers */
+}
+
+/* Bursts of many sizes, so that the thread sleeps and wakes in between: every one gets there. */
+static void every_packet_of_a_worker_gets_there(void **state)
+{
+	struct sockaddr_in addr = {.sin_family = AF_INET, .sin_port = htons(4000)};
+	int fd = socket(AF_INET, SOCK_DGRAM, 0), size = 1 << 22;
+	struct timeval limit = {.tv_sec = 5};
+	uint8_t data[64];
+
+	need_netns();
+	close(fd);
+	fd = socket(AF_INET, SOCK_DGRAM, 0);
+	assert_int_equal(bind(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
+	setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size));
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+	for (uint32_t sent = 0, burst = 1; sent < 2000; burst = burst % 97 + 1) {
+		uint32_t first = sent, got;
+
+		for (; sent < first + burst; sent++) {
+			memset(data + 20, 0, 12);
+			base_store_be16(data + 20, 53);
+			base_store_be16(data + 22, 4000);
+			base_store_be16(data + 24, 12); /* checksum zero: none */
+			base_store_be32(data + 28, sent);
+			put(data, make4(data, IN_PROTO_UDP, 12));
+		}
+		for (uint32_t i = first; i < sent; i++) {
+			assert_int_equal(recv(fd, data, sizeof(data), 0), 4);
+			got = base_load_be32(data);
+			assert_int_equal(got, i);
+		}
+	}
+	close(fd);
+}
+
+static void device_has_what_was_asked_for(void **state)
+{
+	need_netns();
+	run("ip link show " DEVICE " | grep -q 'mtu %u'", MTU);
+	run("ip link show up | grep -q " DEVICE);
+	run("ip -4 addr show " DEVICE " | grep -q 'inet 10.88.0.1/24'");
+	run("ip -6 addr show " DEVICE " | grep -q 'inet6 fd00:88::1/64'");
+	run("! ip -6 addr show " DEVICE " | grep -q tentative");
+	run("! ip -6 addr show " DEVICE " | grep -q fe80");
+}
+
+static void routes_beside_its_own(void **state)
+{
+	struct base_prefix prefix;
+
+	need_netns();
+	assert_int_equal(base_prefix_parse(&prefix, "172.20.0.0/16", true), 0);
+	assert_int_equal(dp_host_route_add(bed.host, &prefix), 0);
+	run("ip route show 172.20.0.0/16 | grep -q 'dev " DEVICE "'");
+	assert_int_equal(dp_host_route_add(bed.host, &prefix), -EEXIST);
+	assert_int_equal(dp_host_route_remove(bed.host, &prefix), 0);
+	run("! ip route show 172.20.0.0/16 | grep -q .");
+	assert_int_equal(dp_host_route_remove(bed.host, &prefix), -ESRCH);
+	assert_int_equal(base_prefix_parse(&prefix, "fd00:99::/64", true), 0);
+	assert_int_equal(dp_host_route_add(bed.host, &prefix), 0);
+	run("ip -6 route show fd00:99::/64 | grep -q 'dev " DEVICE "'");
+	assert_int_equal(dp_host_route_remove(bed.host, &prefix), 0);
+	/* Inside 10.88.0.0/24: there is one already. */
+	assert_int_equal(base_prefix_parse(&prefix, "10.88.0.7/32", true), 0);
+	assert_int_equal(dp_host_route_add(bed.host, &prefix), 0);
+	run("! ip route show 10.88.0.7 | grep -q .");
+	assert_int_equal(dp_host_route_remove(bed.host, &prefix), 0);
+	assert_int_equal(base_prefix_parse(&prefix, "10.88.0.0/16", true), 0);
+	assert_int_equal(dp_host_route_add(bed.host, &prefix), 0);
+	run("ip route show 10.88.0.0/16 | grep -q 'dev " DEVICE "'");
+	assert_int_equal(base_prefix_parse(&prefix, "0.0.0.0/0", true), 0);
+	assert_int_equal(dp_host_route_add(bed.host, &prefix), -EOPNOTSUPP);
+}
+
+static void taken_name_is_named(void **state)
+{
+	struct dp_host_config config = bed.config;
+	struct base_error error;
+
+	need_netns();
+	/* By a device of this program, by a TUN without a program, by something else. */
+	assert_null(dp_host_new(&config, &error));
+	assert_int_equal(errno, EEXIST);
+	assert_non_null(strstr(error.text, DEVICE));
+	strcpy(config.device, "htest1");
+	run("ip tuntap add htest1 mode tun");
+	assert_null(dp_host_new(&config, &error));
+	assert_int_equal(errno, EEXIST);
+	assert_non_null(strstr(error.text, "ip link del htest1"));
+	run("ip tuntap del htest1 mode tun");
+	run("ip link add htest1 type veth peer name htest2");
+	assert_null(dp_host_new(&config, &error));
+	assert_int_equal(errno, EEXIST);
+	run("ip link del htest1");
+}
+
+static void refusals_leave_nothing(void **state)
+{
+	struct dp_host_config config = bed.config;
+	struct base_error error;
+
+	need_netns();
+	strcpy(config.device, "htest1");
+	config.mtu_bytes = 9000;
+	assert_null(dp_host_new(&config, &error));
+	assert_int_equal(errno, EINVAL);
+	assert_non_null(strstr(error.text, "9000"));
+	config.mtu_bytes = 1000; /* below what IPv6 asks for */
+	assert_null(dp_host_new(&config, &error));
+	assert_non_null(strstr(error.text, "fd00:88::1/64"));
+	config.mtu_bytes = MTU;
+	config.cpu = 1000;
+	assert_null(dp_host_new(&config, &error));
+	assert_non_null(strstr(error.text, "CPU 1000"));
+	config.cpu = 0;
+	config.ring_size = 1000; /* no power of two */
+	assert_null(dp_host_new(&config, &error));
+	assert_int_equal(errno, EINVAL);
+	assert_int_equal(if_nametoindex("htest1"), 0);
+}
+
+static void empty_pool_is_counted_and_passes(void **state)
+{
+	static struct rte_mbuf *held[POOL_MBUFS];
+	struct dp_host_stats stats = {0};
+	unsigned n = 0;
+	struct in_packet p;
+	int fd;
+
+	need_netns();
+	fd = connect_to(SOCK_DGRAM, "10.88.0.2", 4000);
+	/* More than the thread keeps in reserve. */
+	while (n < POOL_MBUFS && (held[n] = rte_pktmbuf_alloc(bed.pool)))
+		n++;
+	for (unsigned i = 0; i < 5000 && stats.drop_no_mbuf_pkts < 10; i++) {
+		send(fd, "x", 1, 0);
+		usleep(100);
+		dp_host_stats(bed.host, &stats);
+	}
+	assert_true(stats.drop_no_mbuf_pkts >= 10);
+	rte_pktmbuf_free_bulk(held, n);
+	void *m;
+
+	while (rte_ring_dequeue(bed.from_kernel, &m) == 0)
+		rte_pktmbuf_free(m);
+	assert_int_equal(send(fd, "last", 4, 0), 4);
+	do {
+		m = receive(&p, IN_PROTO_UDP, 4);
+		rte_pktmbuf_free(m);
+	} while (p.total_len != 32);
+	close(fd);
+}
+
+static void deleted_device_is_told_once(void **state)
+{
+	uint8_t data[64] = {0};
+
+	need_netns();
+	run("ip link del " DEVICE);
+	for (unsigned i = 0; i < 5000 && gone == 0; i++)
+		usleep(1000);
+	assert_int_equal(gone, 1);
+	/* What workers still send is dropped, and counted. */
+	struct dp_host_stats stats = {0};
+
+	put(data, make4(data, IN_PROTO_UDP, 8));
+	for (unsigned i = 0; i < 5000 && stats.drop_write_pkts == 0; i++) {
+		usleep(1000);
+		dp_host_stats(bed.host, &stats);
+	}
+	assert_int_equal(stats.drop_write_pkts, 1);
+	assert_int_equal(gone, 1);
+}
+
+#define with_bed(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		with_bed(packets_of_the_kernel_arrive_whole),
+		with_bed(kernel_answers_a_ping),
+		with_bed(every_packet_of_a_worker_gets_there),
+		with_bed(device_has_what_was_asked_for),
+		with_bed(routes_beside_its_own),
+		with_bed(taken_name_is_named),
+		with_bed(refusals_leave_nothing),
+		with_bed(empty_pool_is_counted_and_passes),
+		with_bed(deleted_device_is_told_once),
+	};
+	static char words[][20] = {"dp_host_test", "--no-huge", "--no-shconf", "-m", "64",
+		"--no-pci", "--log-level=error"};
+	char *args[BASE_ARRAY_LEN(words) + 1] = {NULL};
+	int rc;
+
+	for (size_t i = 0; i < BASE_ARRAY_LEN(words); i++)
+		args[i] = words[i];
+	if (rte_eal_init((int)BASE_ARRAY_LEN(words), args) < 0)
+		return 1;
+	bed.pool = rte_pktmbuf_pool_create(
+		"host_test", POOL_MBUFS, 32, 0, RTE_MBUF_DEFAULT_BUF_SIZE, SOCKET_ID_ANY);
+	bed.from_kernel = rte_ring_create("from_kernel", 1024, SOCKET_ID_ANY, 0);
+	if (!bed.pool || !bed.from_kernel)
+		return 1;
+	rc = cmocka_run_group_tests(tests, enter_netns, NULL);
+	rte_ring_free(bed.from_kernel);
+	rte_mempool_free(bed.pool);
+	rte_eal_cleanup();
+	return rc;
+}
