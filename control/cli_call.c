@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* One HTTP exchange over the gateway's Unix socket (libcurl), and how errors are told. See cli.h. */
-#include "cli.h"
-
+/* One HTTP exchange over the gateway's Unix socket (libcurl), and how errors are told. See cli_command.h. */
 #include "ctl_config.h"
+#include "cli_command.h"
 
 #include <curl/curl.h>
 #include <stdlib.h>

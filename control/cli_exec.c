@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* sandctl exec: run a command on a daemon, be its exit code. See cli.h for the codes of our own. */
-#include "cli.h"
-
+/* sandctl exec: run a command on a daemon, be its exit code. See cli_command.h for the codes of our own. */
 #include "ws_messages.h"
+#include "cli_command.h"
 #include "cli_table.h"
 
 #include <stdlib.h>

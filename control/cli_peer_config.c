@@ -2,15 +2,14 @@
 /*
  * sandctl peer-config: a configuration for the other end of the tunnel, as wg-quick and every
  * WireGuard program read it, and the lines that make it known to the gateway. What the gateway
- * knows comes over the API; a key pair is made here when none is given. See cli.h.
+ * knows comes over the API; a key pair is made here when none is given. See cli_command.h.
  */
-#include "cli.h"
-
 #include "base_addr.h"
 #include "cr_noise.h"
 #include "ctl_config.h"
 #include "ctl_file.h"
 #include "ctl_key.h"
+#include "cli_command.h"
 #include "cli_table.h"
 
 #include <ifaddrs.h>

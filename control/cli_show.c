@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* sandctl status, peers, stats, daemons: ask, then print for people. See cli.h. */
-#include "cli.h"
-
+/* sandctl status, peers, stats, daemons: ask, then print for people. See cli_command.h. */
 #include "base_bytes.h"
+#include "cli_command.h"
 #include "cli_table.h"
 
 #include <stdlib.h>

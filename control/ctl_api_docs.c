@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* What the API's GET routes answer, as JSON documents. Loop's thread. See ctl_api.h, openapi.yaml. */
-#include "ctl_api.h"
-
 #include "base_clock.h"
+#include "ctl_api.h"
 
 #include <stdlib.h>
 #include <unistd.h>

@@ -3,7 +3,7 @@
  * sandctl, the operator's command line: the table of commands, the options that all share, and the way
  * to one of them. Each command is a function in a cli_*.c; it asks the gateway over its Unix socket.
  */
-#include "cli.h"
+#include "cli_command.h"
 
 #include "ctl_config.h"
 

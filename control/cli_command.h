@@ -4,8 +4,8 @@
  * function that reads its options with cli_next_option(), asks the gateway with cli_call(), and prints.
  * With --json a command prints one document on standard output, errors too.
  */
-#ifndef CLI_H
-#define CLI_H
+#ifndef CLI_COMMAND_H
+#define CLI_COMMAND_H
 
 #include <getopt.h>
 #include <stdbool.h>
