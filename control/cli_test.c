@@ -3,6 +3,7 @@
  * sandctl's own parts: the completion knows every command and option and no others, tables line up and
  * keep daemons' control characters off the terminal, quoted words come back from a shell as they were.
  */
+int sandctl_main(int argc, char *argv[]);
 #define main sandctl_main
 #include "sandctl_main.c"
 #undef main
