@@ -195,11 +195,14 @@ gw_config() {
 gw_start() {
 	in_gw "$SANDD_BUILD/control/sandd-gw" --config "$LAB_DIR/gw.yaml" >>"$LAB_DIR/gw.log" 2>&1 &
 	GW_PID=$!
-	wait_for 20 gw_answers || { gw_show_log; return 1; }
+	wait_for 20 gw_is_settled && gwctl status >/dev/null 2>&1 && return
+	gw_show_log
+	return 1
 }
 
-gw_answers() {
-	kill -0 "$GW_PID" && gwctl status
+# It answers, or it has given up.
+gw_is_settled() {
+	! kill -0 "$GW_PID" || gwctl status
 }
 
 gw_show_log() {
