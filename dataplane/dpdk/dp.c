@@ -6,6 +6,7 @@
  */
 #include "dp_api.h"
 
+#include "cr_blake2s.h"
 #include "dp_aead_mb.h"
 #include "dp_dataplane.h"
 #include "dp_test.h"
@@ -317,11 +318,16 @@ static int start_shared(struct dp *dp, const struct dp_config *config, struct ba
 static int start_all(struct dp *dp, const struct dp_config *config, void (*warn)(const char *line),
 	struct base_error *ret_error)
 {
-	const struct cr_aead_ops *aead = aead_choose(config->crypto);
+	const struct cr_aead_ops *aead;
 	int error = check_config(config, ret_error);
 
 	if (error)
 		return error;
+	error = cr_init();
+	if (error)
+		return base_error_set(ret_error, error,
+			"crypto: libsodium does not start, or OpenSSL has no BLAKE2s");
+	aead = aead_choose(config->crypto);
 	if (!aead)
 		return base_error_set(ret_error, -EINVAL,
 			"crypto: auto, ipsec-mb or libsodium, not %s", config->crypto);
