@@ -46,6 +46,7 @@ struct ws_conn {
 	bool is_rx_skipped;
 	bool has_spoken; /* a message has come */
 	bool is_pending; /* something waits to be written */
+	bool is_close_sent;
 	bool is_closing; /* ws_conn_close() or an offence; nothing is taken or delivered any more */
 	uint64_t progress_ms; /* when it opened, or something last left */
 	uint64_t close_by_ms;
@@ -104,13 +105,31 @@ static int on_established(struct ws_server *server, struct ws_socket *socket)
 	return 0;
 }
 
-/* End an offender at once, with a Close frame that says why. Returned from the callback. */
+/*
+ * A whole Close frame (RFC 6455, 5.5.1: status in network order, then the reason) straight into the socket, for places
+ * where libwebsockets cannot be asked: as Debian builds it, a callback on libuv that asks to close because
+ * it may write, or a context that ends, takes the connection away without one. Only where nothing is half-written.
+ */
+static void write_close(struct ws_conn *conn, unsigned status, const char *reason)
+{
+	size_t len = strnlen(reason, CLOSE_REASON_BYTES_MAX);
+	unsigned char frame[4 + CLOSE_REASON_BYTES_MAX] = {0x88, (unsigned char)(2 + len),
+		(unsigned char)(status >> 8), (unsigned char)status};
+
+	memcpy(frame + 4, reason, len);
+	(void)send(
+		lws_get_socket_fd(conn->socket->wsi), frame, 4 + len, MSG_DONTWAIT | MSG_NOSIGNAL);
+	conn->is_close_sent = true;
+}
+
+/* End an offender from the callback that received its bytes; to be returned from that. */
 static int conn_abort(struct ws_conn *conn, enum lws_close_status status, const char *reason)
 {
 	unsigned char text[CLOSE_REASON_BYTES_MAX + 1];
 
 	snprintf((char *)text, sizeof(text), "%s", reason);
 	conn->is_closing = true;
+	conn->is_close_sent = true;
 	conn->close_by_ms = now_ms(conn->server) + CLOSE_GRACE_MS;
 	lws_close_reason(conn->socket->wsi, status, text, strlen((char *)text));
 	return -1;
@@ -253,9 +272,10 @@ static int on_writable(struct ws_conn *conn)
 	conn->progress_ms = now_ms(server);
 	if (!text) {
 		conn->is_pending = false;
-		if (!conn->is_closing)
-			return 0;
-		return conn_abort(conn, LWS_CLOSE_STATUS_NORMAL, conn->reason);
+		/* The other end's Close ends it, or on_sweep(). */
+		if (conn->is_closing && !conn->is_close_sent)
+			write_close(conn, LWS_CLOSE_STATUS_NORMAL, conn->reason);
+		return 0;
 	}
 	n = lws_write(conn->socket->wsi, (unsigned char *)text, len, LWS_WRITE_TEXT);
 	ws_queue_pop(&conn->tx);
@@ -411,6 +431,9 @@ static int on_event(
 		return conn ? on_receive(conn, in, len) : -1;
 	case LWS_CALLBACK_SERVER_WRITEABLE:
 		return conn ? on_writable(conn) : -1;
+	case LWS_CALLBACK_WS_PEER_INITIATED_CLOSE:
+		/* The answer to ours: hang up. Else libwebsockets answers. */
+		return conn && conn->is_close_sent ? -1 : 0;
 	case LWS_CALLBACK_CLOSED:
 	case LWS_CALLBACK_WSI_DESTROY:
 		if (conn)
@@ -421,30 +444,14 @@ static int on_event(
 	}
 }
 
-/*
- * A whole Close frame (RFC 6455, 5.5.1: status in network order, then the reason) straight into the socket, where
- * libwebsockets has nothing half-written there: its own would wait for a loop that may not turn any more.
- */
-static void send_going_away(struct lws *wsi)
-{
-	static const char reason[] = "the controller stops";
-	unsigned char frame[4 + sizeof(reason)] = {0x88, 2 + strlen(reason),
-		LWS_CLOSE_STATUS_GOINGAWAY >> 8, LWS_CLOSE_STATUS_GOINGAWAY & 0xff};
-
-	if (lws_partial_buffered(wsi))
-		return;
-	memcpy(frame + 4, reason, strlen(reason));
-	(void)send(lws_get_socket_fd(wsi), frame, 4 + strlen(reason), MSG_DONTWAIT | MSG_NOSIGNAL);
-}
-
 static void on_dropped(struct ws_socket *socket)
 {
 	struct ws_conn *conn = socket->state;
 
 	if (!conn)
 		return;
-	if (!conn->is_closing)
-		send_going_away(socket->wsi);
+	if (!conn->is_close_sent && !lws_partial_buffered(socket->wsi))
+		write_close(conn, LWS_CLOSE_STATUS_GOINGAWAY, "the controller stops");
 	conn_end(conn);
 }
 
