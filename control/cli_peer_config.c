@@ -423,6 +423,9 @@ int cli_peer_config(struct cli *cli, int argc, char **argv)
 
 	if (exit_code >= 0)
 		return exit_code;
+	if (cr_init() < 0)
+		return cli_fail(cli, CLI_FAILED, "crypto",
+			"OpenSSL here lacks BLAKE2s, or libsodium does not start");
 	exit_code = CLI_FAILED;
 	status = cli_get(cli, "/v1/status");
 	if (status)

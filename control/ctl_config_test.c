@@ -5,6 +5,7 @@
  */
 #include "ctl_config.h"
 
+#include "cr_noise.h"
 #include "ctl_schema.c"
 #include "ctl_test.h"
 
@@ -541,7 +542,7 @@ static void example_shows_every_key(void **state)
 
 static int setup(void **state)
 {
-	if (test_dir_make(state) < 0)
+	if (cr_init() < 0 || test_dir_make(state) < 0)
 		return -1;
 	test_write("private.key", PRIVATE_KEY "\n", 45, 0600);
 	test_write("worker-1.psk", PRIVATE_KEY "\n", 45, 0600);

@@ -92,6 +92,11 @@ static void huge_file_and_fifo_are_refused(void **state)
 	assert_int_equal(ctl_key_read(&key, test_path(path, "absent"), NULL, &err), -ENOENT);
 }
 
+static int setup(void **state)
+{
+	return cr_init() == 0 ? test_dir_make(state) : -1;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -102,5 +107,5 @@ int main(void)
 		cmocka_unit_test(huge_file_and_fifo_are_refused),
 	};
 
-	return cmocka_run_group_tests(tests, test_dir_make, test_dir_remove);
+	return cmocka_run_group_tests(tests, setup, test_dir_remove);
 }

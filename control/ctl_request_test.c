@@ -3,6 +3,7 @@
 #include "ctl_request.h"
 
 #include "base_clock.h"
+#include "cr_noise.h"
 #include "ctl_test.h"
 
 #define S BASE_NS_PER_S
@@ -18,6 +19,8 @@ static struct ctl_request_owner owner, other;
 
 static int setup(void **state)
 {
+	if (cr_init() < 0)
+		return -1;
 	ctl_request_owner_init(&owner);
 	ctl_request_owner_init(&other);
 	requests = ctl_requests_new(CTL_REQUESTS_PER_OWNER_MAX + 2);

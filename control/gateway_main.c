@@ -352,5 +352,9 @@ int main(int argc, char *argv[])
 			return EXIT_CONFIG;
 		}
 	}
+	if (cr_init() < 0)
+		return complain(EXIT_FAILURE,
+			"OpenSSL here lacks BLAKE2s (the default provider of "
+			"OpenSSL 3 has it), or libsodium does not start");
 	return dispatch(&flags, argc - optind, argv + optind);
 }
