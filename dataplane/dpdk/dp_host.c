@@ -1,15 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The host interface's thread: packets between the TUN device and the workers. The device itself
- * is dp_host_link.c. Read dp_host.h first.
+ * is dp_tun.c. Read dp_host.h first.
  */
 #include "dp_host.h"
 
-#include "in_offload.h"
-#include "dp_host_link.h"
-#include "dp_idle.h"
-
 #include "base_clock.h"
+#include "in_offload.h"
+#include "dp_tun.h"
+#include "dp_idle.h"
 
 #include <linux/rtnetlink.h>
 #include <linux/virtio_net.h>
@@ -31,7 +30,7 @@
 
 struct dp_host {
 	struct dp_host_config config;
-	struct dp_host_link link;
+	struct dp_tun tun;
 	struct dp_idle *idle;
 	struct rte_ring *ring;
 
@@ -74,9 +73,9 @@ static struct rte_mbuf *take_spare(struct dp_host *host)
 /* Without an mbuf the packet is taken all the same, or the device would stay readable for ever. */
 static bool discard_one(struct dp_host *host)
 {
-	char start[64]; /* the rest of the packet goes with it */
+	char head[64]; /* the rest of the packet goes with it */
 
-	if (read(host->link.tun_fd, start, sizeof(start)) <= 0)
+	if (read(host->tun.fd, head, sizeof(head)) <= 0)
 		return false;
 	count(&host->drop_no_mbuf_pkts, 1);
 	return true;
@@ -113,7 +112,7 @@ static enum read_result read_one(struct dp_host *host, struct rte_mbuf **ret_pac
 		return discard_one(host) ? READ_DROPPED : READ_NOTHING;
 	iov[0] = (struct iovec){&hdr, HDR_BYTES};
 	iov[1] = (struct iovec){rte_pktmbuf_mtod(m, void *), rte_pktmbuf_tailroom(m)};
-	n = readv(host->link.tun_fd, iov, 2);
+	n = readv(host->tun.fd, iov, 2);
 	if (n <= (ssize_t)HDR_BYTES) {
 		host->is_gone |= n < 0 && errno == EBADFD;
 		/* Back to the spares: there is room, it came from there or the array is empty. */
@@ -165,7 +164,7 @@ static bool write_one(struct dp_host *host, const struct rte_mbuf *m)
 	struct iovec iov[2] = {{&hdr, HDR_BYTES}, {rte_pktmbuf_mtod(m, void *), m->data_len}};
 
 	return m->nb_segs == 1 &&
-		writev(host->link.tun_fd, iov, 2) == (ssize_t)(HDR_BYTES + m->data_len);
+		writev(host->tun.fd, iov, 2) == (ssize_t)(HDR_BYTES + m->data_len);
 }
 
 static unsigned write_burst(struct dp_host *host)
@@ -289,7 +288,7 @@ static int start(struct dp_host *host, struct base_error *ret_error)
 	int rc = check_config(config, ret_error);
 
 	if (rc == 0)
-		rc = dp_host_link_open(&host->link, config, ret_error);
+		rc = dp_tun_open(&host->tun, config, ret_error);
 	if (rc < 0)
 		return rc;
 	snprintf(name, sizeof(name), "host_%s", config->device);
@@ -298,7 +297,7 @@ static int start(struct dp_host *host, struct base_error *ret_error)
 		return base_error_set(ret_error, -rte_errno, "host interface %s: no ring of %u: %s",
 			config->device, config->ring_size, rte_strerror(rte_errno));
 	host->idle = dp_idle_new();
-	rc = host->idle ? dp_idle_add_fd(host->idle, host->link.tun_fd) : -errno;
+	rc = host->idle ? dp_idle_add_fd(host->idle, host->tun.fd) : -errno;
 	if (rc == 0)
 		rc = create_thread(host);
 	if (rc < 0)
@@ -318,7 +317,7 @@ struct dp_host *dp_host_new(const struct dp_host_config *config, struct base_err
 		return NULL;
 	}
 	host->config = *config;
-	host->link.tun_fd = -1;
+	host->tun.fd = -1;
 	sem_init(&host->is_ready, 0, 0);
 	rc = start(host, ret_error);
 	if (rc < 0) {
@@ -344,7 +343,7 @@ void dp_host_free(struct dp_host *host)
 		rte_pktmbuf_free(packet);
 	rte_ring_free(host->ring);
 	dp_idle_free(host->idle);
-	dp_host_link_close(&host->link);
+	dp_tun_close(&host->tun);
 	sem_destroy(&host->is_ready);
 	free(host);
 }
@@ -382,14 +381,14 @@ int dp_host_route_add(struct dp_host *host, const struct base_prefix *prefix)
 {
 	if (prefix->bits == 0)
 		return -EOPNOTSUPP;
-	return is_covered(host, prefix) ? 0 : dp_host_link_route(&host->link, RTM_NEWROUTE, prefix);
+	return is_covered(host, prefix) ? 0 : dp_tun_route(&host->tun, RTM_NEWROUTE, prefix);
 }
 
 int dp_host_route_remove(struct dp_host *host, const struct base_prefix *prefix)
 {
 	if (prefix->bits == 0)
 		return -EOPNOTSUPP;
-	return is_covered(host, prefix) ? 0 : dp_host_link_route(&host->link, RTM_DELROUTE, prefix);
+	return is_covered(host, prefix) ? 0 : dp_tun_route(&host->tun, RTM_DELROUTE, prefix);
 }
 
 void dp_host_stats(const struct dp_host *host, struct dp_host_stats *ret_stats)

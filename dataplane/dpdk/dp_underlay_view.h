@@ -3,8 +3,8 @@
  * What dp_underlay.c knows, as a value that workers look things up in: sorted arrays, nothing in
  * it ever changes. Internal to the underlay; others see dp_underlay.h.
  *
- * The builder fills the arrays in any order, with zeroed padding (two views that say the same are
- * the same bytes), then calls dp_underlay_view_seal().
+ * The builder fills the arrays in any order, then calls dp_underlay_view_seal(). Elements have no
+ * padding: two views that say the same are the same bytes.
  */
 #ifndef DP_UNDERLAY_VIEW_H
 #define DP_UNDERLAY_VIEW_H
@@ -35,20 +35,26 @@ struct view_addr {
 
 struct view_route {
 	struct base_prefix dst;
-	uint8_t zero;
+	uint8_t zero[2];
 	int16_t port;
 	uint16_t mtu_bytes; /* 0: the port's */
 	uint32_t metric;
 	struct base_addr gateway; /* family NONE: on link */
 	struct base_addr prefsrc; /* family NONE: none */
+	uint8_t zero_end[2];
 };
 
 /** A neighbour whose MAC may be used. */
 struct view_neigh {
 	struct base_addr addr;
 	uint8_t mac[DP_MAC_BYTES];
+	uint8_t zero;
 	uint16_t port;
 };
+
+_Static_assert(sizeof(struct view_addr) == 17 + 1 + 2 + 2, "no padding");
+_Static_assert(sizeof(struct view_route) == 18 + 2 + 2 + 2 + 4 + 17 + 17 + 2, "no padding");
+_Static_assert(sizeof(struct view_neigh) == 17 + 6 + 1 + 2, "no padding");
 
 /** Routes of one family and prefix length: where they lie among the routes. */
 struct view_group {

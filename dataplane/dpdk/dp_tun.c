@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Making the TUN device and telling the kernel about it. Control thread. See dp_host_link.h. */
-#include "dp_host_link.h"
+/* Making the TUN device and telling the kernel about it. Control thread. See dp_tun.h. */
+#include "dp_tun.h"
 
 #include <fcntl.h>
 #include <libmnl/libmnl.h>
@@ -29,21 +29,19 @@ static void *begin(struct request *request, uint16_t type, uint16_t flags, size_
 	return mnl_nlmsg_put_extra_header(request->msg, header_len);
 }
 
-static int transact(struct dp_host_link *link, struct request *request)
+static int transact(struct dp_tun *tun, struct request *request)
 {
+	unsigned portid = mnl_socket_get_portid(tun->nl);
 	char answer[1024] __attribute__((aligned(8)));
 	ssize_t n;
 
-	request->msg->nlmsg_seq = ++link->seq;
-	if (mnl_socket_sendto(link->nl, request->msg, request->msg->nlmsg_len) < 0)
+	request->msg->nlmsg_seq = ++tun->seq;
+	if (mnl_socket_sendto(tun->nl, request->msg, request->msg->nlmsg_len) < 0)
 		return -errno;
-	n = mnl_socket_recvfrom(link->nl, answer, sizeof(answer));
-	if (n < 0)
+	n = mnl_socket_recvfrom(tun->nl, answer, sizeof(answer));
+	if (n < 0 || mnl_cb_run(answer, (size_t)n, tun->seq, portid, NULL, NULL) < 0)
 		return -errno;
-	return mnl_cb_run(answer, (size_t)n, link->seq, mnl_socket_get_portid(link->nl), NULL,
-		       NULL) < 0
-		? -errno
-		: 0;
+	return 0;
 }
 
 static int af_of(const struct base_addr *addr)
@@ -52,43 +50,43 @@ static int af_of(const struct base_addr *addr)
 }
 
 /* No link-local address of the kernel's making: nobody on a tunnel asks for it. */
-static void set_no_link_local(struct dp_host_link *link)
+static void set_no_link_local(struct dp_tun *tun)
 {
 	struct request request;
 	struct ifinfomsg *info = begin(&request, RTM_SETLINK, 0, sizeof(*info));
 	struct nlattr *spec, *inet6;
 
-	info->ifi_index = (int)link->ifindex;
+	info->ifi_index = (int)tun->ifindex;
 	spec = mnl_attr_nest_start(request.msg, IFLA_AF_SPEC);
 	inet6 = mnl_attr_nest_start(request.msg, AF_INET6);
 	mnl_attr_put_u8(request.msg, IFLA_INET6_ADDR_GEN_MODE, IN6_ADDR_GEN_MODE_NONE);
 	mnl_attr_nest_end(request.msg, inet6);
 	mnl_attr_nest_end(request.msg, spec);
 	/* Fails where the kernel has no IPv6, and matters nowhere. */
-	(void)transact(link, &request);
+	(void)transact(tun, &request);
 }
 
-static int set_mtu(struct dp_host_link *link, uint16_t mtu_bytes)
+static int set_mtu(struct dp_tun *tun, uint16_t mtu_bytes)
 {
 	struct request request;
 	struct ifinfomsg *info = begin(&request, RTM_SETLINK, 0, sizeof(*info));
 
-	info->ifi_index = (int)link->ifindex;
+	info->ifi_index = (int)tun->ifindex;
 	mnl_attr_put_u32(request.msg, IFLA_MTU, mtu_bytes);
-	return transact(link, &request);
+	return transact(tun, &request);
 }
 
-static int set_up(struct dp_host_link *link)
+static int set_up(struct dp_tun *tun)
 {
 	struct request request;
 	struct ifinfomsg *info = begin(&request, RTM_SETLINK, 0, sizeof(*info));
 
-	info->ifi_index = (int)link->ifindex;
+	info->ifi_index = (int)tun->ifindex;
 	info->ifi_flags = info->ifi_change = IFF_UP;
-	return transact(link, &request);
+	return transact(tun, &request);
 }
 
-static int add_addr(struct dp_host_link *link, const struct base_prefix *ifaddr)
+static int add_addr(struct dp_tun *tun, const struct base_prefix *ifaddr)
 {
 	struct request request;
 	struct ifaddrmsg *ifa =
@@ -97,18 +95,17 @@ static int add_addr(struct dp_host_link *link, const struct base_prefix *ifaddr)
 
 	ifa->ifa_family = (uint8_t)af_of(&ifaddr->addr);
 	ifa->ifa_prefixlen = ifaddr->bits;
-	ifa->ifa_index = link->ifindex;
+	ifa->ifa_index = tun->ifindex;
 	ifa->ifa_scope = RT_SCOPE_UNIVERSE;
 	mnl_attr_put(request.msg, IFA_LOCAL, len, ifaddr->addr.bytes);
 	mnl_attr_put(request.msg, IFA_ADDRESS, len, ifaddr->addr.bytes);
 	/* Nobody else could have it: no second of waiting for duplicates. */
 	if (ifaddr->addr.family == BASE_FAMILY_V6)
 		mnl_attr_put_u32(request.msg, IFA_FLAGS, IFA_F_NODAD);
-	return transact(link, &request);
+	return transact(tun, &request);
 }
 
-int dp_host_link_route(
-	struct dp_host_link *link, uint16_t message_type, const struct base_prefix *prefix)
+int dp_tun_route(struct dp_tun *tun, uint16_t message_type, const struct base_prefix *prefix)
 {
 	bool is_new = message_type == RTM_NEWROUTE;
 	struct request request;
@@ -123,8 +120,8 @@ int dp_host_link_route(
 	rtm->rtm_type = RTN_UNICAST;
 	mnl_attr_put(
 		request.msg, RTA_DST, base_family_bytes(prefix->addr.family), prefix->addr.bytes);
-	mnl_attr_put_u32(request.msg, RTA_OIF, link->ifindex);
-	return transact(link, &request);
+	mnl_attr_put_u32(request.msg, RTA_OIF, tun->ifindex);
+	return transact(tun, &request);
 }
 
 /* --- the device ------------------------------------------------------------------------------- */
@@ -177,18 +174,18 @@ static int make_device(int fd, const char *device, struct base_error *ret_error)
 	return 0;
 }
 
-static int configure(struct dp_host_link *link, const struct dp_host_config *config,
-	struct base_error *ret_error)
+static int configure(
+	struct dp_tun *tun, const struct dp_host_config *config, struct base_error *ret_error)
 {
 	char text[BASE_PREFIX_TEXT_LEN];
-	int rc = set_mtu(link, config->mtu_bytes);
+	int rc = set_mtu(tun, config->mtu_bytes);
 
 	if (rc < 0)
 		return base_error_set(ret_error, rc, "host interface %s: MTU %u refused: %s",
 			config->device, config->mtu_bytes, strerror(-rc));
-	set_no_link_local(link);
+	set_no_link_local(tun);
 	for (unsigned i = 0; i < config->n_addrs; i++) {
-		rc = add_addr(link, &config->addrs[i]);
+		rc = add_addr(tun, &config->addrs[i]);
 		if (rc < 0)
 			return base_error_set(ret_error, rc,
 				"host interface %s: address %s refused: %s%s", config->device,
@@ -198,44 +195,44 @@ static int configure(struct dp_host_link *link, const struct dp_host_config *con
 					  "MTU at least 1280?"
 					: "");
 	}
-	rc = set_up(link);
+	rc = set_up(tun);
 	if (rc < 0)
 		return base_error_set(ret_error, rc, "host interface %s: cannot bring it up: %s",
 			config->device, strerror(-rc));
 	return 0;
 }
 
-int dp_host_link_open(struct dp_host_link *ret_link, const struct dp_host_config *config,
-	struct base_error *ret_error)
+int dp_tun_open(
+	struct dp_tun *ret_tun, const struct dp_host_config *config, struct base_error *ret_error)
 {
-	struct dp_host_link link = {.tun_fd = open_tun(ret_error, config->device)};
-	int rc = link.tun_fd < 0 ? link.tun_fd : 0;
+	struct dp_tun tun = {.fd = open_tun(ret_error, config->device)};
+	int rc = tun.fd < 0 ? tun.fd : 0;
 
 	if (rc == 0)
-		rc = make_device(link.tun_fd, config->device, ret_error);
+		rc = make_device(tun.fd, config->device, ret_error);
 	if (rc == 0) {
-		link.ifindex = if_nametoindex(config->device);
-		link.nl = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC);
-		if (!link.nl || mnl_socket_bind(link.nl, 0, MNL_SOCKET_AUTOPID) < 0)
+		tun.ifindex = if_nametoindex(config->device);
+		tun.nl = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC);
+		if (!tun.nl || mnl_socket_bind(tun.nl, 0, MNL_SOCKET_AUTOPID) < 0)
 			rc = base_error_set(ret_error, -errno, "host interface %s: no netlink: %s",
 				config->device, strerror(errno));
 	}
 	if (rc == 0)
-		rc = configure(&link, config, ret_error);
+		rc = configure(&tun, config, ret_error);
 	if (rc < 0) {
-		dp_host_link_close(&link);
+		dp_tun_close(&tun);
 		return rc;
 	}
-	*ret_link = link;
+	*ret_tun = tun;
 	return 0;
 }
 
-void dp_host_link_close(struct dp_host_link *link)
+void dp_tun_close(struct dp_tun *tun)
 {
-	if (link->nl)
-		mnl_socket_close(link->nl);
-	if (link->tun_fd >= 0)
-		close(link->tun_fd);
-	link->nl = NULL;
-	link->tun_fd = -1;
+	if (tun->nl)
+		mnl_socket_close(tun->nl);
+	if (tun->fd >= 0)
+		close(tun->fd);
+	tun->nl = NULL;
+	tun->fd = -1;
 }

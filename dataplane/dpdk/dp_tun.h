@@ -3,8 +3,8 @@
  * The TUN device as a thing of the kernel: made, given addresses, MTU and routes by rtnetlink.
  * Internal to the host interface; others see dp_host.h. Control thread only.
  */
-#ifndef DP_HOST_LINK_H
-#define DP_HOST_LINK_H
+#ifndef DP_TUN_H
+#define DP_TUN_H
 
 #include <stdint.h>
 
@@ -12,20 +12,19 @@
 
 struct mnl_socket;
 
-struct dp_host_link {
-	int tun_fd; /* -1: none; the device disappears when it is closed */
+struct dp_tun {
+	int fd; /* -1: none; the device disappears when it is closed */
 	uint32_t ifindex;
 	uint32_t seq;
 	struct mnl_socket *nl;
 };
 
 /** Make the device and bring it up, or nothing. Returns 0 or -Exxx with a line. */
-BASE_MUST_CHECK int dp_host_link_open(struct dp_host_link *ret_link,
-	const struct dp_host_config *config, struct base_error *ret_error);
-void dp_host_link_close(struct dp_host_link *link);
+BASE_MUST_CHECK int dp_tun_open(
+	struct dp_tun *ret_tun, const struct dp_host_config *config, struct base_error *ret_error);
+void dp_tun_close(struct dp_tun *tun);
 
 /** RTM_NEWROUTE or RTM_DELROUTE of @prefix over the device. Returns 0 or -Exxx. */
-int dp_host_link_route(
-	struct dp_host_link *link, uint16_t message_type, const struct base_prefix *prefix);
+int dp_tun_route(struct dp_tun *tun, uint16_t message_type, const struct base_prefix *prefix);
 
 #endif
