@@ -32,8 +32,9 @@
 #define SOCKETS_MAX 256
 /* Frames that a driver holds per queue: its receive and send rings and what it keeps in flight. */
 #define PKTS_PER_QUEUE (4 * DP_PORT_DESCS)
-/* One frame with everything around it, for sizing. */
-#define PKT_MEMORY_BYTES 2560
+/* One mbuf for sizing. DPDK lets none cross a page, so that on ordinary pages each takes one. */
+#define PKT_HUGEPAGE_BYTES 2560
+#define PKT_PAGE_BYTES 4096
 /* Rings, per-port memory and DPDK's own. */
 #define FIXED_MEMORY_MB 32
 #define POOL_CACHE 256
@@ -69,15 +70,18 @@ static unsigned pkts_needed(const struct dp_config *config)
 	return config->n_workers * per_worker + shared + queues * PKTS_PER_QUEUE;
 }
 
-unsigned dp_memory_mb(const struct dp_config *config)
+static unsigned memory_needed_mb(const struct dp_config *config, unsigned pkt_bytes)
 {
-	uint64_t bytes = (uint64_t)pkts_needed(config) * PKT_MEMORY_BYTES;
-	unsigned mb;
+	uint64_t bytes = (uint64_t)pkts_needed(config) * pkt_bytes;
 
 	if (config->memory_mb)
 		return config->memory_mb;
-	mb = (unsigned)(bytes >> 20) + FIXED_MEMORY_MB;
-	return RTE_ALIGN_CEIL(mb, 2u);
+	return RTE_ALIGN_CEIL((unsigned)(bytes >> 20) + FIXED_MEMORY_MB, 2u);
+}
+
+unsigned dp_memory_mb(const struct dp_config *config)
+{
+	return memory_needed_mb(config, eal.has_hugepages ? PKT_HUGEPAGE_BYTES : PKT_PAGE_BYTES);
 }
 
 /* EAL wants arguments that it may write to. */
@@ -114,7 +118,7 @@ static void lcores_print(char *buf, size_t size, const struct dp_config *config,
 int dp_eal_init(const struct dp_config *config, unsigned n_workers, void (*warn)(const char *line),
 	struct base_error *ret_error)
 {
-	unsigned memory_mb = dp_memory_mb(config);
+	unsigned memory_mb = memory_needed_mb(config, PKT_HUGEPAGE_BYTES);
 	char lcores[DP_WORKERS_MAX * 10 + 16];
 	bool has_hugepages = hugepages_free_mb() >= memory_mb;
 	struct args args = {0};
@@ -127,6 +131,8 @@ int dp_eal_init(const struct dp_config *config, unsigned n_workers, void (*warn)
 			"%u",
 			eal.n_workers, n_workers);
 	}
+	if (!has_hugepages)
+		memory_mb = memory_needed_mb(config, PKT_PAGE_BYTES);
 	lcores_print(lcores, sizeof(lcores), config, n_workers);
 	args_add(&args, "sandd-gw");
 	args_add(&args, "--no-pci");
@@ -160,14 +166,10 @@ bool dp_eal_has_hugepages(void)
 
 struct rte_mempool *dp_pool_new(const struct dp_config *config)
 {
-	/* A mempool is tightest at a power of two less one. */
-	unsigned n = rte_align32pow2(pkts_needed(config)) - 1;
 	struct rte_mempool *pool;
 
-	if (n > pkts_needed(config) + pkts_needed(config) / 2)
-		n = pkts_needed(config);
-	pool = rte_pktmbuf_pool_create(
-		"dp_pkts", n, POOL_CACHE, 0, RTE_MBUF_DEFAULT_BUF_SIZE, SOCKET_ID_ANY);
+	pool = rte_pktmbuf_pool_create("dp_pkts", pkts_needed(config), POOL_CACHE, 0,
+		RTE_MBUF_DEFAULT_BUF_SIZE, SOCKET_ID_ANY);
 	if (!pool)
 		errno = rte_errno;
 	return pool;
