@@ -1,0 +1,526 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The packet path over time (pipeline_lab.h): sessions that come, are renewed and end, packets that wait, peers
+ * that are added and removed, workers that hand over, floods.
+ */
+#include "pipeline_lab.h"
+
+#include "base_bytes.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <cmocka.h>
+
+#define GATEWAY "10.9.0.1"
+
+static struct lab lab;
+
+static int teardown(void **state)
+{
+	lab_fini(&lab);
+	return 0;
+}
+
+static void host_sends(const char *to, uint8_t mark)
+{
+	uint8_t packet[100];
+	uint32_t len = lab_inner(packet, GATEWAY, to, 9, sizeof(packet));
+
+	packet[99] = mark;
+	lab_host_put(&lab, packet, len);
+}
+
+static void peer_sends(struct lab_peer *peer, const char *from, uint8_t mark)
+{
+	uint8_t packet[100];
+	uint32_t len = lab_inner(packet, from, GATEWAY, 8765, sizeof(packet));
+
+	packet[99] = mark;
+	lab_peer_send(peer, packet, len);
+}
+
+static void expect_at_peer(struct lab_peer *peer, uint8_t mark)
+{
+	static struct lab_pkt pkt;
+
+	assert_true(lab_got_take(peer, &pkt));
+	assert_int_equal(pkt.len, 100);
+	assert_int_equal(pkt.data[99], mark);
+}
+
+static void expect_at_host(uint8_t mark)
+{
+	static struct lab_pkt pkt;
+
+	assert_true(lab_host_take(&lab, &pkt));
+	assert_int_equal(pkt.len, 100);
+	assert_int_equal(pkt.data[99], mark);
+}
+
+/* Packets wait for the handshake in order, as many as are allowed, oldest out. */
+static void test_staged(void **state)
+{
+	struct lab_peer *peer;
+
+	lab_init(&lab, &(struct lab_options){0});
+	peer = lab_peer_add(&lab, true, false);
+	lab.is_deaf = true;
+	for (unsigned i = 0; i < WG_STAGED_PKTS_MAX + 10; i++)
+		host_sends("10.9.0.2", (uint8_t)i);
+	lab_run(&lab, 0);
+	assert_int_equal(lab_drops(&lab, DP_DROP_STAGED_FULL), 10);
+	assert_int_equal(lab_dp_peer(peer)->n_staged, WG_STAGED_PKTS_MAX);
+	lab.is_deaf = false;
+	lab_run(&lab, 10 * BASE_NS_PER_S); /* the retry gets through */
+	for (unsigned i = 10; i < WG_STAGED_PKTS_MAX + 10; i++)
+		expect_at_peer(peer, (uint8_t)i);
+	assert_int_equal(lab.dp->workers[0].n_staged, 0);
+}
+
+static void test_staged_given_up(void **state)
+{
+	struct lab_peer *peer;
+
+	lab_init(&lab, &(struct lab_options){0});
+	peer = lab_peer_add(&lab, true, false);
+	lab.is_deaf = true;
+	host_sends("10.9.0.2", 1);
+	host_sends("10.9.0.2", 2);
+	lab_run(&lab, WG_REKEY_ATTEMPT_NS + 10 * BASE_NS_PER_S);
+	assert_int_equal(lab_drops(&lab, DP_DROP_STAGED_GIVEN_UP), 2);
+	assert_int_equal(lab_dp_peer(peer)->n_staged, 0);
+	assert_int_equal(lab.dp->workers[0].n_staged, 0);
+}
+
+static void test_no_way(void **state)
+{
+	uint8_t packet[100];
+
+	lab_init(&lab, &(struct lab_options){0});
+	lab_peer_add(&lab, false, false);
+	host_sends("10.9.0.2", 1);
+	host_sends("10.9.0.200", 1);
+	lab_run(&lab, 0);
+	assert_int_equal(lab_drops(&lab, DP_DROP_NO_ENDPOINT), 1);
+	assert_int_equal(lab_drops(&lab, DP_DROP_NO_PEER), 1);
+	lab_inner(packet, GATEWAY, "10.9.0.2", 9, sizeof(packet));
+	lab_host_put(&lab, packet, 99);
+	packet[0] = 0x75;
+	lab_host_put(&lab, packet, 100);
+	lab_run(&lab, 0);
+	assert_int_equal(lab_drops(&lab, DP_DROP_OUT_MALFORMED), 2);
+}
+
+/* Ten minutes of traffic both ways: keys are renewed, nothing is lost, nothing piles up. */
+static void rekey(bool gateway_speaks, bool peer_speaks)
+{
+	struct lab_peer *peer;
+
+	lab_init(&lab, &(struct lab_options){0});
+	peer = lab_peer_add(&lab, true, false);
+	for (unsigned i = 0; i < 600; i++) {
+		if (gateway_speaks)
+			host_sends("10.9.0.2", (uint8_t)i);
+		if (peer_speaks)
+			peer_sends(peer, "10.9.0.2", (uint8_t)i);
+		lab_run(&lab, BASE_NS_PER_S);
+		if (gateway_speaks)
+			expect_at_peer(peer, (uint8_t)i);
+		if (peer_speaks)
+			expect_at_host((uint8_t)i);
+	}
+	assert_in_range(lab.n_handshakes, 5, 8);
+	assert_in_range(dp_handshake_keypairs(lab.dp->handshake), 1, 3);
+	assert_in_range(lab.dp->workers[0].index->count, 1, 3);
+}
+
+static void test_rekey_as_initiator(void **state)
+{
+	rekey(true, false);
+}
+
+static void test_rekey_as_responder(void **state)
+{
+	rekey(false, true);
+}
+
+static void test_rekey_both(void **state)
+{
+	rekey(true, true);
+}
+
+/* Who received data and has nothing to say answers with an empty message after ten seconds. */
+static void test_keepalive(void **state)
+{
+	struct lab_peer *peer;
+	uint64_t sealed;
+
+	lab_init(&lab, &(struct lab_options){0});
+	peer = lab_peer_add(&lab, false, false);
+	peer_sends(peer, "10.9.0.2", 1);
+	lab_run(&lab, BASE_NS_PER_S);
+	expect_at_host(1);
+	sealed = lab_worker_stats(&lab).sealed_pkts;
+	lab_run(&lab, WG_KEEPALIVE_TIMEOUT_NS);
+	assert_int_equal(lab_worker_stats(&lab).sealed_pkts, sealed + 1);
+	assert_int_equal(peer->got.n, 0);
+	/* And the other way: the peer's keepalive is nobody's packet. */
+	host_sends("10.9.0.2", 2);
+	lab_run(&lab, WG_KEEPALIVE_TIMEOUT_NS + BASE_NS_PER_S);
+	expect_at_peer(peer, 2);
+	assert_int_equal(rte_ring_count(lab.host_ring), 0);
+	assert_int_equal(lab_worker_stats(&lab).opened_pkts, 2);
+}
+
+/* The peer forgets everything and begins anew. */
+static void test_peer_restarts(void **state)
+{
+	struct lab_peer *peer;
+
+	lab_init(&lab, &(struct lab_options){0});
+	peer = lab_peer_add(&lab, true, false);
+	for (unsigned i = 0; i < 10; i++) {
+		struct cr_key key;
+
+		peer_sends(peer, "10.9.0.2", (uint8_t)i);
+		lab_run(&lab, BASE_NS_PER_S);
+		expect_at_host((uint8_t)i);
+		host_sends("10.9.0.2", (uint8_t)i);
+		lab_run(&lab, BASE_NS_PER_S);
+		expect_at_peer(peer, (uint8_t)i);
+		memset(key.bytes, 0x21, sizeof(key.bytes));
+		key.bytes[0] &= 248;
+		key.bytes[31] = (0x21 & 63) | 64;
+		assert_int_equal(wg_device_set_private_key(peer->device, &key), 0);
+	}
+	assert_in_range(lab.dp->workers[0].index->count, 1, 3);
+}
+
+static void test_remove(void **state)
+{
+	struct lab_peer *peer, *other;
+	struct dp_peer_status status;
+	uint8_t packet[100], message[200];
+	uint32_t len;
+
+	lab_init(&lab, &(struct lab_options){0});
+	peer = lab_peer_add(&lab, true, false);
+	other = lab_peer_add(&lab, true, false);
+	peer_sends(peer, "10.9.0.2", 1);
+	peer_sends(other, "10.9.0.3", 2);
+	lab_run(&lab, 0);
+	expect_at_host(1);
+	expect_at_host(2);
+	len = lab_seal(
+		peer, message, 1000, packet, lab_inner(packet, "10.9.0.2", GATEWAY, 8765, 100));
+	assert_int_equal(dp_peer_remove(lab.dp, &peer->public_key), 0);
+	assert_int_equal(dp_peer_remove(lab.dp, &peer->public_key), -ENOENT);
+	assert_int_equal(dp_peer_status(lab.dp, &peer->public_key, &status), -ENOENT);
+	lab_inject(&lab, &peer->endpoint, message, len);
+	host_sends("10.9.0.2", 3);
+	lab_run(&lab, 0);
+	assert_int_equal(lab_drops(&lab, DP_DROP_UNKNOWN_INDEX), 1);
+	assert_int_equal(lab_drops(&lab, DP_DROP_NO_PEER), 1);
+	assert_int_equal(dp_handshake_keypairs(lab.dp->handshake), 1);
+	/* The other one did not notice. */
+	peer_sends(other, "10.9.0.3", 4);
+	host_sends("10.9.0.3", 5);
+	lab_run(&lab, 0);
+	expect_at_host(4);
+	expect_at_peer(other, 5);
+}
+
+/* Removed while packets wait, a handshake is on its way, and messages of both are in rings. */
+static void test_remove_in_flight(void **state)
+{
+	static struct lab_pkt pkt;
+	struct base_prefix prefix;
+	struct base_error error;
+
+	lab_init(&lab, &(struct lab_options){.n_workers = 2});
+	for (unsigned i = 0; i < 3; i++)
+		lab_peer_add(&lab, true, false);
+	for (unsigned round = 0; round < 50; round++) {
+		struct lab_peer *peer = &lab.peers[round % 3];
+		char text[32];
+
+		for (unsigned i = 0; i < 3; i++) {
+			snprintf(text, sizeof(text), "10.9.0.%u", 2 + i);
+			host_sends(text, (uint8_t)i);
+			peer_sends(&lab.peers[i], text, (uint8_t)i);
+		}
+		/* Some way into the exchange, never at rest. */
+		for (unsigned i = 0; i < round % 5; i++) {
+			dp_handshake_round(lab.dp->handshake, lab.now_ns);
+			for (unsigned w = 0; w < 2; w++)
+				dp_worker_round(&lab.dp->workers[w], lab.now_ns);
+		}
+		assert_int_equal(dp_peer_remove(lab.dp, &peer->public_key), 0);
+		snprintf(text, sizeof(text), "10.9.0.%u/32", 2 + round % 3);
+		assert_int_equal(base_prefix_parse(&prefix, text, true), 0);
+		assert_int_equal(dp_peer_set(lab.dp,
+					 &(struct dp_peer_config){.public_key = peer->public_key,
+						 .endpoint = peer->endpoint,
+						 .allowed_ips = &prefix,
+						 .n_allowed_ips = 1},
+					 &error),
+			0);
+		lab_run(&lab, 6 * BASE_NS_PER_S);
+		for (unsigned i = 0; i < 3; i++)
+			lab.peers[i].got.n = 0;
+		while (lab_host_take(&lab, &pkt))
+			;
+	}
+	/* All is well with all of them in the end. */
+	lab_run(&lab, 200 * BASE_NS_PER_S);
+	for (unsigned i = 0; i < 3; i++) {
+		char text[32];
+
+		snprintf(text, sizeof(text), "10.9.0.%u", 2 + i);
+		host_sends(text, (uint8_t)i);
+		lab_run(&lab, 6 * BASE_NS_PER_S);
+		expect_at_peer(&lab.peers[i], (uint8_t)i);
+	}
+	assert_in_range(dp_handshake_keypairs(lab.dp->handshake), 3, 9);
+}
+
+static void test_set_refuses(void **state)
+{
+	struct lab_peer *peer;
+	struct base_prefix prefix;
+	struct base_error error = {.text = ""};
+	struct dp_peer_config config = {.allowed_ips = &prefix, .n_allowed_ips = 1};
+
+	lab_init(&lab, &(struct lab_options){0});
+	peer = lab_peer_add(&lab, true, false);
+	assert_int_equal(base_prefix_parse(&prefix, "10.9.0.2/32", true), 0);
+	memset(&config.public_key, 9, sizeof(config.public_key));
+	assert_int_equal(dp_peer_set(lab.dp, &config, &error), -EEXIST);
+	assert_non_null(strstr(error.text, "10.9.0.2/32"));
+	/* Our own key, and one of low order. */
+	assert_int_equal(base_prefix_parse(&prefix, "10.9.0.9/32", true), 0);
+	config.public_key = *dp_handshake_public_key(lab.dp->handshake);
+	assert_int_equal(dp_peer_set(lab.dp, &config, &error), -EINVAL);
+	memset(&config.public_key, 0, sizeof(config.public_key));
+	assert_int_equal(dp_peer_set(lab.dp, &config, &error), -EINVAL);
+	assert_int_equal(lab.dp->peers.count, 1);
+	/* Nothing has changed. */
+	host_sends("10.9.0.2", 1);
+	host_sends("10.9.0.9", 1);
+	lab_run(&lab, 0);
+	expect_at_peer(peer, 1);
+	assert_int_equal(lab_drops(&lab, DP_DROP_NO_PEER), 1);
+}
+
+/* Frames of every peer arrive at the first worker's queue; half of them belong to the other. */
+static void test_hand_over(void **state)
+{
+	lab_init(&lab, &(struct lab_options){.n_workers = 3});
+	for (unsigned i = 0; i < LAB_PEERS_MAX; i++)
+		lab_peer_add(&lab, i % 2, false);
+	for (unsigned round = 0; round < 20; round++) {
+		lab.rx_queue = round % 3;
+		for (unsigned i = 0; i < LAB_PEERS_MAX; i++) {
+			char text[32];
+
+			snprintf(text, sizeof(text), "10.9.0.%u", 2 + i);
+			peer_sends(&lab.peers[i], text, (uint8_t)round);
+			lab_run(&lab, 0);
+			expect_at_host((uint8_t)round);
+			host_sends(text, (uint8_t)round);
+			lab_run(&lab, 0);
+			expect_at_peer(&lab.peers[i], (uint8_t)round);
+		}
+	}
+	assert_true(lab_worker_stats(&lab).handed_over_pkts > 20);
+	for (unsigned i = 0; i < 3; i++)
+		assert_true(lab.dp->peers.owned[i] >= 1);
+}
+
+/* Peers beyond the first table: it grows under a live session. */
+static void test_many_peers(void **state)
+{
+	struct lab_peer *peer;
+	struct base_error error;
+
+	lab_init(&lab, &(struct lab_options){0});
+	peer = lab_peer_add(&lab, true, false);
+	host_sends("10.9.0.2", 1);
+	lab_run(&lab, 0);
+	expect_at_peer(peer, 1);
+	for (unsigned i = 0; i < 1000; i++) {
+		struct base_prefix prefix = {.addr.family = BASE_FAMILY_V4, .bits = 32};
+		struct dp_peer_config config = {.allowed_ips = &prefix, .n_allowed_ips = 1};
+
+		base_store_be32(prefix.addr.bytes, 0x0a0a0000 + i);
+		memset(&config.public_key, 0x55, sizeof(config.public_key));
+		base_store_be32(config.public_key.bytes, i);
+		assert_int_equal(dp_peer_set(lab.dp, &config, &error), 0);
+	}
+	lab_run(&lab, 0);
+	assert_true(dp_index_room(lab.dp->workers[0].index) >= 4000);
+	host_sends("10.9.0.2", 2);
+	peer_sends(peer, "10.9.0.2", 3);
+	lab_run(&lab, 0);
+	expect_at_peer(peer, 2);
+	expect_at_host(3);
+}
+
+/* The underlay, as the test wants it. */
+
+static enum dp_nexthop_state nexthop_state;
+static uint16_t nexthop_mtu_bytes;
+
+static void nexthop(const struct dp_underlay_view *view, const struct base_addr *dst,
+	const struct base_addr *src, struct dp_nexthop *ret_nexthop)
+{
+	static const uint8_t ours[4] = DP_TEST_OUR_ADDR4;
+
+	*ret_nexthop = (struct dp_nexthop){.state = nexthop_state,
+		.mtu_bytes = nexthop_mtu_bytes,
+		.src_addr = base_addr_from_bytes(BASE_FAMILY_V4, ours),
+		.src_mac = {2, 0, 0, 0, 0, 1},
+		.dst_mac = {2, 0, 0, 0, 0, 2}};
+	ret_nexthop->gateway = *dst;
+}
+
+static void underlay_is(enum dp_nexthop_state state_now)
+{
+	nexthop_state = state_now;
+	nexthop_mtu_bytes = 1500;
+	dp_test_set_nexthop(lab.dp, nexthop);
+}
+
+static void test_neighbour(void **state)
+{
+	struct lab_peer *peer;
+
+	lab_init(&lab, &(struct lab_options){0});
+	peer = lab_peer_add(&lab, true, false);
+	underlay_is(DP_NEXTHOP_UNRESOLVED);
+	host_sends("10.9.0.2", 1);
+	lab_run(&lab, BASE_NS_PER_S / 2);
+	assert_int_equal(lab.frames_out, 0);
+	assert_int_equal(lab.dp->workers[0].n_waiting, 1);
+	/* The initiation that waited leaves, and everything after it. */
+	underlay_is(DP_NEXTHOP_OK);
+	lab_run(&lab, 0);
+	expect_at_peer(peer, 1);
+	/* Data waits too, up to a limit in number, */
+	underlay_is(DP_NEXTHOP_UNRESOLVED);
+	for (unsigned i = 0; i < DP_NEIGHBOUR_PKTS_MAX + 5; i++)
+		host_sends("10.9.0.2", (uint8_t)i);
+	lab_run(&lab, 0);
+	assert_int_equal(lab_drops(&lab, DP_DROP_NEIGHBOUR_FULL), 5);
+	underlay_is(DP_NEXTHOP_OK);
+	lab_run(&lab, 0);
+	for (unsigned i = 0; i < DP_NEIGHBOUR_PKTS_MAX; i++)
+		expect_at_peer(peer, (uint8_t)i);
+	/* and in time. */
+	underlay_is(DP_NEXTHOP_UNRESOLVED);
+	host_sends("10.9.0.2", 1);
+	lab_run(&lab, 2 * DP_NEIGHBOUR_WAIT_NS);
+	assert_int_equal(lab_drops(&lab, DP_DROP_NEIGHBOUR_TIMEOUT), 1);
+	assert_int_equal(lab.dp->workers[0].n_waiting, 0);
+}
+
+static void test_no_route(void **state)
+{
+	struct lab_peer *peer;
+
+	lab_init(&lab, &(struct lab_options){0});
+	peer = lab_peer_add(&lab, true, false);
+	host_sends("10.9.0.2", 1);
+	lab_run(&lab, 0);
+	expect_at_peer(peer, 1);
+	underlay_is(DP_NEXTHOP_NO_ROUTE);
+	host_sends("10.9.0.2", 1);
+	lab_run(&lab, 0);
+	assert_int_equal(lab_drops(&lab, DP_DROP_NO_ROUTE), 1);
+	underlay_is(DP_NEXTHOP_OTHER_DEVICE);
+	host_sends("10.9.0.2", 1);
+	lab_run(&lab, 0);
+	assert_int_equal(lab_drops(&lab, DP_DROP_OTHER_DEVICE), 1);
+	/* Too large for the way: 20 + 8 + 32 bytes around 100, padded to 112. */
+	underlay_is(DP_NEXTHOP_OK);
+	nexthop_mtu_bytes = 171;
+	host_sends("10.9.0.2", 1);
+	lab_run(&lab, 0);
+	assert_int_equal(lab_drops(&lab, DP_DROP_TOO_LARGE), 1);
+	nexthop_mtu_bytes = 172;
+	dp_test_set_nexthop(lab.dp, nexthop);
+	host_sends("10.9.0.2", 2);
+	lab_run(&lab, 0);
+	expect_at_peer(peer, 2);
+}
+
+/* More handshake messages than there is room for: they are dropped by name, and the session lives. */
+static void test_flood(void **state)
+{
+	struct lab_peer *peer;
+	struct base_endpoint from;
+	uint8_t message[148] = {WG_MESSAGE_INITIATION};
+
+	lab_init(&lab, &(struct lab_options){0});
+	peer = lab_peer_add(&lab, false, false);
+	peer_sends(peer, "10.9.0.2", 1);
+	lab_run(&lab, 0);
+	expect_at_host(1);
+	assert_int_equal(base_endpoint_parse(&from, "203.0.113.7:1000"), 0);
+	for (unsigned i = 0; i < 3000; i++) {
+		from.port = (uint16_t)(1000 + i);
+		lab_inject(&lab, &from, message, sizeof(message));
+		/* The worker runs, the handshake thread has not got there yet. */
+		dp_worker_round(&lab.dp->workers[0], lab.now_ns);
+	}
+	peer_sends(peer, "10.9.0.2", 2);
+	dp_worker_round(&lab.dp->workers[0], lab.now_ns);
+	expect_at_host(2);
+	lab_run(&lab, 0);
+	assert_int_equal(lab_drops(&lab, DP_DROP_HANDSHAKE_FULL), 3000 - (DP_RING_HANDSHAKES - 1));
+	assert_int_equal(lab_verdicts(&lab, WG_VERDICT_MAC1), DP_RING_HANDSHAKES - 1);
+}
+
+/* Started and stopped over and over, nothing is left that a second start would trip over. */
+static void test_starts_again(void **state)
+{
+	for (unsigned i = 0; i < 5; i++) {
+		unsigned available;
+
+		lab_init(&lab, &(struct lab_options){.n_workers = 1 + i % 2});
+		lab_peer_add(&lab, true, false);
+		host_sends("10.9.0.2", 1);
+		lab_run(&lab, 0);
+		/* Every packet is back: nothing leaks one. */
+		available = rte_mempool_avail_count(lab.dp->pool);
+		assert_int_equal(available, lab.dp->pool->size);
+		if (i < 4)
+			lab_fini(&lab);
+	}
+}
+
+int main(void)
+{
+	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test_teardown(test_staged, teardown),
+		cmocka_unit_test_teardown(test_staged_given_up, teardown),
+		cmocka_unit_test_teardown(test_no_way, teardown),
+		cmocka_unit_test_teardown(test_rekey_as_initiator, teardown),
+		cmocka_unit_test_teardown(test_rekey_as_responder, teardown),
+		cmocka_unit_test_teardown(test_rekey_both, teardown),
+		cmocka_unit_test_teardown(test_keepalive, teardown),
+		cmocka_unit_test_teardown(test_peer_restarts, teardown),
+		cmocka_unit_test_teardown(test_remove, teardown),
+		cmocka_unit_test_teardown(test_remove_in_flight, teardown),
+		cmocka_unit_test_teardown(test_set_refuses, teardown),
+		cmocka_unit_test_teardown(test_hand_over, teardown),
+		cmocka_unit_test_teardown(test_many_peers, teardown),
+		cmocka_unit_test_teardown(test_neighbour, teardown),
+		cmocka_unit_test_teardown(test_no_route, teardown),
+		cmocka_unit_test_teardown(test_flood, teardown),
+		cmocka_unit_test_teardown(test_starts_again, teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
