@@ -97,9 +97,10 @@ struct wg_host {
 	/* The dataplane only (deliver == NULL); none may be NULL then. */
 
 	/**
-	 * Hand a keypair to the owner of @peer's data, who calls wg_keypairs_begin() and gives
-	 * back what died with wg_keypair_put() (by way of a ring). After an initiator's keypair the owner
-	 * sends what is staged, or a keepalive, which confirms the session to the responder.
+	 * Hand a keypair to the owner of @peer's data, who calls wg_keypairs_begin() and
+	 * wg_activity_session(), and gives back what died with wg_keypair_put() (by way of a
+	 * ring). After an initiator's keypair the owner sends what is staged, or a keepalive, which
+	 * confirms the session to the responder.
 	 */
 	void (*keypair_begin)(void *ctx, struct wg_peer *peer, struct wg_keypair *keypair);
 	/**

@@ -42,6 +42,7 @@ static enum wg_verdict feed(struct end *end, const struct letter *letter)
 /* Start a handshake of @end anew and take its initiation off the link. */
 static struct letter initiation_of(struct end *end)
 {
+	end->peer->timers.initiation_ns = 0; /* as if the last one were long ago */
 	wg_handshake_begin(end->peer, end->world->now_ns);
 	return take(end->world);
 }
@@ -468,6 +469,71 @@ static void test_refused_responses(void **state)
 	world_free(world);
 }
 
+/* Secrets of a handshake are gone when it is over, those of a session with its keypairs. */
+static void test_wiped(void **state)
+{
+	static const struct wg_noise_handshake none;
+	struct world *world = met();
+	struct end *a = &world->ends[0], *b = &world->ends[1];
+	struct letter letter;
+
+	assert_memory_equal(&a->peer->handshake, &none, sizeof(none));
+	assert_memory_equal(&b->peer->handshake, &none, sizeof(none));
+	letter = initiation_of(a);
+	assert_memory_not_equal(&a->peer->handshake, &none, sizeof(none));
+	assert_int_equal(letter.len, sizeof(struct wg_initiation));
+	a->peer->timers.attempt_ns = world->now_ns - WG_REKEY_ATTEMPT_NS; /* nobody answered */
+	wg_peer_schedule(a->peer, world->now_ns);
+	wg_tick(a->device, world->now_ns);
+	assert_memory_equal(&a->peer->handshake, &none, sizeof(none));
+	world_run(world, WG_WIPE_AFTER_NS + 20 * S);
+	end_assert_idle(a);
+	end_assert_idle(b);
+	world_free(world);
+}
+
+/* Real messages with bytes changed, cut or lengthened: nothing comes through, nothing piles up. */
+static void test_mutations(void **state)
+{
+	struct world *world = met();
+	struct end *a = &world->ends[0], *b = &world->ends[1];
+	uint64_t counts[WG_VERDICT_COUNT], n = 0;
+
+	for (unsigned round = 0; round < 20000; round++) {
+		struct wg_cookie_sender macs;
+		struct letter letter;
+
+		if (round % 3) {
+			end_send(a);
+			letter = world->flight[0];
+		} else {
+			letter = initiation_of(a);
+		}
+		world->n_flight = 0;
+		for (unsigned i = test_random() % 3; i < 3; i++)
+			letter.bytes[test_random() % letter.len] ^=
+				(uint8_t)(1 + test_random() % 255);
+		if (test_random() % 4 == 0)
+			letter.len = test_random() % LETTER_BYTES_MAX;
+		if (round % 3 == 0 && test_random() % 2) { /* let it pass the first gate */
+			wg_cookie_sender_init(&macs, &b->public_key);
+			wg_cookie_macs_add(&macs, letter.bytes, 148, world->now_ns);
+		}
+		world->now_ns += 25 * MS;
+		feed(b, &letter);
+		world->n_flight = 0;
+		wg_tick(a->device, world->now_ns);
+		world->n_flight = 0;
+		assert_true(end_keypairs(b) <= 3);
+		assert_int_equal(b->n_delivered, 1);
+	}
+	wg_device_counts(b->device, counts);
+	for (unsigned i = 0; i < WG_VERDICT_COUNT; i++)
+		n += counts[i];
+	assert_int_equal(n, 20000 + 2); /* each counted under one reason; two made the session */
+	world_free(world);
+}
+
 /* --- cookies ---------------------------------------------------------------------------------- */
 
 /* The initiator tries again at once with its cookie: once, not for as long as cookies come. */
@@ -705,6 +771,8 @@ int main(void)
 		cmocka_unit_test(test_trap_random_indices),
 		cmocka_unit_test(test_refused_initiations),
 		cmocka_unit_test(test_refused_responses),
+		cmocka_unit_test(test_wiped),
+		cmocka_unit_test(test_mutations),
 		cmocka_unit_test(test_cookie_retry_is_single),
 		cmocka_unit_test(test_trap_response_carries_mac2),
 		cmocka_unit_test(test_rate_limit_under_load),

@@ -111,8 +111,12 @@ static void initiate(struct wg_peer *peer, uint64_t now_ns)
 
 void wg_handshake_begin(struct wg_peer *peer, uint64_t now_ns)
 {
-	peer->timers.attempt_ns = now_ns;
-	initiate(peer, now_ns);
+	struct wg_timers *timers = &peer->timers;
+
+	timers->attempt_ns = now_ns;
+	timers->retry_ns = wg_timers_earliest_ns(timers, now_ns);
+	if (timers->retry_ns == now_ns)
+		initiate(peer, now_ns);
 }
 
 void wg_peer_want_handshake(struct wg_peer *peer, uint64_t now_ns)

@@ -28,13 +28,12 @@ unsigned wg_keypairs_begin(struct wg_keypairs *keypairs, struct wg_keypair *keyp
 		return n_dead;
 	}
 	bury(keypairs->previous, ret_dead, &n_dead);
-	if (keypairs->next) {
-		/* The peer holds both; what it may have on its way is under the newer one. */
-		bury(keypairs->current, ret_dead, &n_dead);
+	keypairs->previous = keypairs->current;
+	if (!keypairs->previous) {
+		/* Initiations crossed at the very beginning: the peer may send under either, and
+		 * which one is current must not depend on whose data comes first. */
 		keypairs->previous = keypairs->next;
 		keypairs->next = NULL;
-	} else {
-		keypairs->previous = keypairs->current;
 	}
 	keypairs->current = keypair;
 	keypair->is_confirmed = true;

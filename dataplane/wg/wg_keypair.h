@@ -53,8 +53,10 @@ struct wg_keypairs {
 #define WG_KEYPAIRS_DEAD_MAX 3
 
 /**
- * Take a new keypair in. Initiator: new becomes current, current becomes previous (or an
- * unconfirmed next does). Responder: new becomes next in place of an older next.
+ * Take a new keypair in. Initiator: new becomes current and current becomes previous; an
+ * unconfirmed next stays, unless there was no current, then it becomes previous. (Were it always
+ * to become previous, a rekey in which initiations cross would lose what is on its way under the
+ * old session.) Responder: new becomes next in place of an older next. Call wg_activity_session() too.
  * Returns how many keypairs were pushed out into ret_dead; the caller unlinks their indices and
  * gives them back (wg_keypair_put).
  */

@@ -98,22 +98,30 @@ static void test_trap_abandoned_handshakes(void **state)
 	}
 }
 
+/* Initiations crossed: during a rekey the old session stays for what is on its way under it. */
 static void test_initiator_over_unconfirmed(void **state)
 {
 	struct fixture *f = fixture(state);
+	bool is_first;
 
-	f->a.is_initiator = f->c.is_initiator = f->d.is_initiator = true;
-	wg_keypairs_begin(&f->keypairs, &f->d, f->dead);
+	f->a.is_initiator = f->c.is_initiator = true;
 	wg_keypairs_begin(&f->keypairs, &f->a, f->dead);
 	wg_keypairs_begin(&f->keypairs, &f->b, f->dead); /* responder's: next */
-	check(f, &f->a, &f->d, &f->b);
-	assert_int_equal(wg_keypairs_begin(&f->keypairs, &f->c, f->dead), 2);
-	assert_ptr_equal(f->dead[0], &f->d);
-	assert_ptr_equal(f->dead[1], &f->a);
-	check(f, &f->c, &f->b, NULL);
+	check(f, &f->a, NULL, &f->b);
+	assert_int_equal(wg_keypairs_begin(&f->keypairs, &f->c, f->dead), 0);
+	check(f, &f->c, &f->a, &f->b);
+	assert_int_equal(wg_keypairs_confirm(&f->keypairs, &f->b, f->dead, &is_first), 1);
+	check(f, &f->b, &f->c, NULL); /* the peer held that one after all */
 	assert_int_equal(wg_keypairs_clear(&f->keypairs, f->dead), 2);
 	check(f, NULL, NULL, NULL);
 	assert_int_equal(wg_keypairs_clear(&f->keypairs, f->dead), 0);
+	/* At a cold start there is no old session, and the peer's becomes previous. */
+	wg_keypairs_begin(&f->keypairs, &f->b, f->dead);
+	assert_int_equal(wg_keypairs_begin(&f->keypairs, &f->c, f->dead), 0);
+	check(f, &f->c, &f->b, NULL);
+	wg_keypairs_confirm(&f->keypairs, &f->b, f->dead, &is_first);
+	assert_false(is_first);
+	check(f, &f->c, &f->b, NULL);
 }
 
 static void test_limits_of_age(void **state)

@@ -131,6 +131,30 @@ static void test_responder_talks(void **state)
 	}
 }
 
+/* The last answer is lost: one handshake after 15 s settles it, and then there is peace. */
+static void test_last_answer_lost(void **state)
+{
+	FOR_EACH_DOORS(i)
+	{
+		struct world *world = world_new(doors[i][0], doors[i][1]);
+		struct end *a = &world->ends[0], *b = &world->ends[1];
+
+		end_meet(a, true, 0);
+		end_meet(b, false, 0);
+		chat(world, 5 * S, S);
+		end_send(a);
+		world_run(world, 2 * S);
+		world->is_cut = true; /* for the passive keepalive */
+		world_run(world, 10 * S);
+		world->is_cut = false;
+		world_run(world, 1000 * S);
+		assert_int_equal(a->sent_by_type[1] + b->sent_by_type[1], 2);
+		end_assert_idle(a);
+		end_assert_idle(b);
+		world_free(world);
+	}
+}
+
 /* The link is cut while one side talks. */
 static void test_cut_and_mended(void **state)
 {
@@ -293,6 +317,33 @@ static void test_crossed_initiations(void **state)
 		world_run(world, 700 * S);
 		end_assert_idle(a);
 		end_assert_idle(b);
+		world_free(world);
+	}
+}
+
+/* Rekeys that cross: one side yields, one new session comes of it, and no packet is lost. */
+static void test_crossed_rekeys(void **state)
+{
+	FOR_EACH_DOORS(i)
+	{
+		struct world *world = world_new(doors[i][0], doors[i][1]);
+		struct end *a = &world->ends[0], *b = &world->ends[1];
+
+		end_meet(a, true, 0);
+		end_meet(b, true, 0);
+		chat(world, 60 * S, 100 * MS);
+		for (unsigned n = 0; n < 20; n++) {
+			uint64_t before = a->done_calls;
+
+			wg_peer_want_handshake(a->peer, world->now_ns);
+			wg_peer_want_handshake(b->peer, world->now_ns);
+			chat(world, 10 * S, 100 * MS);
+			assert_int_equal(a->done_calls, before + 1);
+			assert_int_equal(b->done_calls, a->done_calls);
+		}
+		world_run(world, S);
+		assert_int_equal(b->n_delivered, a->n_sent);
+		assert_int_equal(a->n_delivered, b->n_sent);
 		world_free(world);
 	}
 }
@@ -460,11 +511,13 @@ int main(void)
 		cmocka_unit_test(test_rough_hours),
 		cmocka_unit_test(test_one_way),
 		cmocka_unit_test(test_responder_talks),
+		cmocka_unit_test(test_last_answer_lost),
 		cmocka_unit_test(test_cut_and_mended),
 		cmocka_unit_test(test_nobody_there),
 		cmocka_unit_test(test_trap_restart),
 		cmocka_unit_test(test_persistent_keepalive),
 		cmocka_unit_test(test_crossed_initiations),
+		cmocka_unit_test(test_crossed_rekeys),
 		cmocka_unit_test(test_trap_roaming_across_families),
 		cmocka_unit_test(test_clock_set_back),
 		cmocka_unit_test(test_under_load),

@@ -179,6 +179,7 @@ void wg_packet_session_begin(struct wg_peer *peer, struct wg_keypair *keypair, u
 	unsigned n_dead = wg_keypairs_begin(&peer->keypairs, keypair, dead);
 
 	put_dead(peer->device, dead, n_dead);
+	wg_activity_session(peer->activity);
 	if (!keypair->is_initiator)
 		return;
 	/* The first message confirms the session to the responder. */

@@ -188,7 +188,7 @@ static void endpoint_known(struct wg_peer *peer, uint64_t now_ns)
 {
 	peer->timers.has_endpoint = true;
 	if (peer->timers.attempt_ns && !peer->has_handshake)
-		peer->timers.retry_ns = now_ns;
+		peer->timers.retry_ns = wg_timers_earliest_ns(&peer->timers, now_ns);
 }
 
 static void peer_configure(
@@ -207,8 +207,10 @@ static void peer_configure(
 	}
 	timers->interval_ns = config->keepalive_s * BASE_NS_PER_S;
 	if (timers->interval_ns && timers->has_endpoint && !timers->attempt_ns &&
-		!wg_timers_has_session(timers, now_ns))
-		timers->attempt_ns = timers->retry_ns = now_ns;
+		!wg_timers_has_session(timers, now_ns)) {
+		timers->attempt_ns = now_ns;
+		timers->retry_ns = wg_timers_earliest_ns(timers, now_ns);
+	}
 	wg_peer_schedule(peer, now_ns);
 }
 

@@ -287,6 +287,7 @@ static void owner_keypair_begin(struct end *end, struct wg_keypair *keypair)
 	assert_int_equal(wg_index_put(owner->indices, keypair->local_index, keypair), 0);
 	n_dead = wg_keypairs_begin(&owner->keypairs, keypair, dead);
 	owner_bury(owner, dead, n_dead);
+	wg_activity_session(&owner->activity);
 	if (!keypair->is_initiator)
 		return;
 	if (owner->n_staged > 0)

@@ -61,6 +61,15 @@ static inline void wg_activity_received(struct wg_activity *activity, uint64_t n
 		wg_activity_store(&activity->data_rx_unanswered_ns, now_ns);
 }
 
+/**
+ * A new keypair was taken in (wg_keypairs_begin), before anything is sent under it. The handshake
+ * message behind it came from the peer, so no data of ours is unanswered any more.
+ */
+static inline void wg_activity_session(struct wg_activity *activity)
+{
+	wg_activity_store(&activity->data_tx_unanswered_ns, 0);
+}
+
 /** What the device knows of one peer's times. Zeroed: nothing happened, nothing wanted. */
 struct wg_timers {
 	uint64_t attempt_ns;    /* since when we want a handshake; 0: we do not */
@@ -98,6 +107,14 @@ unsigned wg_timers_due(
 /** When to look next; BASE_NEVER_NS for a peer without session, attempt and keepalive. */
 uint64_t wg_timers_next_ns(
 	const struct wg_timers *timers, const struct wg_activity *activity, uint64_t now_ns);
+
+/** When an initiation may be sent at the earliest: never two within REKEY_TIMEOUT (paper 6.2). */
+static inline uint64_t wg_timers_earliest_ns(const struct wg_timers *timers, uint64_t now_ns)
+{
+	uint64_t free_ns = timers->initiation_ns ? timers->initiation_ns + WG_REKEY_TIMEOUT_NS : 0;
+
+	return free_ns > now_ns ? free_ns : now_ns;
+}
 
 /** A confirmed session that may still seal. */
 static inline bool wg_timers_has_session(const struct wg_timers *timers, uint64_t now_ns)

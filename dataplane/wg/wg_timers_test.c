@@ -83,6 +83,11 @@ static void test_silence(void **state)
 	f.timers.attempt_ns = 0;
 	wg_activity_received(&f.activity, T0 + 51 * S, false);
 	assert_int_equal(due(&f, T0 + 100 * S), 0);
+	/* A handshake is an answer: the keepalive that confirms it is not data. */
+	wg_activity_sent(&f.activity, T0 + 60 * S, true);
+	wg_activity_session(&f.activity);
+	wg_activity_sent(&f.activity, T0 + 76 * S, false);
+	assert_int_equal(due(&f, T0 + 170 * S), 0);
 }
 
 static void test_passive_keepalive(void **state)
