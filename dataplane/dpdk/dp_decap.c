@@ -157,7 +157,9 @@ static void second_pass(struct dp_worker *worker, struct rte_mbuf *m, struct dp_
 		confirm(worker, peer, keypair);
 	roam(worker, peer, m);
 	wg_activity_received(&peer->activity, worker->now_ns, job->len > 0);
-	if (wg_keypair_wants_rekey_on_receive(keypair, worker->now_ns))
+	/* A previous keypair may well be old: only the current one's age asks for a new one. */
+	if (keypair == peer->keypairs.current &&
+		wg_keypair_wants_rekey_on_receive(keypair, worker->now_ns))
 		dp_worker_want_handshake(worker, peer);
 	dp_counter_add(&worker->counters.opened_pkts, 1);
 	dp_counter_add(&peer->rx_pkts, 1);

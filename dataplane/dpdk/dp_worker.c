@@ -76,6 +76,7 @@ static void keypair_begin(
 	}
 	n = wg_keypairs_begin(&peer->keypairs, keypair, dead);
 	dp_worker_bury(worker, dead, n);
+	wg_activity_session(&peer->activity);
 	peer->wanted_ns = 0;
 	if (!is_initiator)
 		return;
