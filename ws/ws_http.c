@@ -11,6 +11,7 @@
 #include "ws_utf8.h"
 
 #include <assert.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -20,9 +21,13 @@
 #define MAX_PARAMS 4
 #define MAX_QUERIES 16
 #define SOCKET_UMASK 0117 /* leaves 0660 */
+/* How soon a client that has gone is noticed. */
+#define WATCH_MS 100
 
 struct ws_http {
 	struct ws_listener *listener;
+	LIST_HEAD(, ws_http_req) reqs; /* that were given to their handlers */
+	uv_timer_t watch;              /* runs while there are any */
 	const struct ws_http_route *routes;
 	size_t n_routes;
 	void *ctx;
@@ -33,7 +38,10 @@ struct ws_http {
 };
 
 struct ws_http_req {
+	struct ws_http *http;
 	struct ws_socket *socket;
+	LIST_ENTRY(ws_http_req) entry;
+	bool is_listed;
 	const struct ws_http_route *route;
 	char *path;
 	struct {
@@ -176,8 +184,8 @@ static void take_queries(struct ws_http_req *req)
 
 /* ---- the request ---- */
 
-static struct ws_http_req *req_new(
-	struct ws_socket *socket, const struct ws_http_route *route, const char *path)
+static struct ws_http_req *req_new(struct ws_http *http, struct ws_socket *socket,
+	const struct ws_http_route *route, const char *path)
 {
 	struct ws_http_req *req = calloc(1, sizeof(*req));
 
@@ -188,6 +196,7 @@ static struct ws_http_req *req_new(
 		free(req);
 		return NULL;
 	}
+	req->http = http;
 	req->socket = socket;
 	req->route = route;
 	take_params(req);
@@ -198,6 +207,11 @@ static struct ws_http_req *req_new(
 static void req_end(struct ws_http_req *req)
 {
 	req->socket->state = NULL;
+	if (req->is_listed) {
+		LIST_REMOVE(req, entry);
+		if (LIST_EMPTY(&req->http->reqs))
+			uv_timer_stop(&req->http->watch);
+	}
 	if (!req->status && req->gone)
 		req->gone(req->user);
 	for (unsigned i = 0; i < req->n_queries; i++)
@@ -236,12 +250,45 @@ static int body_length(struct lws *wsi, const char *method, size_t *ret_len)
 	return 0;
 }
 
+/*
+ * A handler may take its time, and libwebsockets reads nothing meanwhile: it would not see a client go, and its
+ * poll would spin on the bytes it does not want yet. So the clients that wait are looked at here; one that has
+ * closed its end, or sends more before it has its reply, is done with.
+ */
+static void on_watch(uv_timer_t *timer)
+{
+	struct ws_http *http = timer->data;
+	struct ws_http_req *req = LIST_FIRST(&http->reqs), *next;
+
+	for (; req; req = next) {
+		struct lws *wsi = req->socket->wsi;
+		struct pollfd fd = {.fd = lws_get_socket_fd(wsi), .events = POLLIN};
+
+		next = LIST_NEXT(req, entry);
+		if (req->status || poll(&fd, 1, 0) <= 0)
+			continue;
+		req_end(req);
+		lws_set_timeout(wsi, PENDING_TIMEOUT_USER_OK, LWS_TO_KILL_ASYNC);
+		/* gone() may have ended others of the list. */
+		next = LIST_FIRST(&http->reqs);
+	}
+}
+
+static void watch_client(struct ws_http *http, struct ws_http_req *req)
+{
+	/* What is left of the HTTP timeouts must not end it. */
+	lws_set_timeout(req->socket->wsi, NO_PENDING_TIMEOUT, 0);
+	if (LIST_EMPTY(&http->reqs))
+		uv_timer_start(&http->watch, on_watch, WATCH_MS, WATCH_MS);
+	LIST_INSERT_HEAD(&http->reqs, req, entry);
+	req->is_listed = true;
+}
+
 static int dispatch(struct ws_http *http, struct ws_http_req *req)
 {
 	struct base_error why;
 
-	/* The handler may take its time; what is left of the HTTP timeouts must not end it. */
-	lws_set_timeout(req->socket->wsi, NO_PENDING_TIMEOUT, 0);
+	watch_client(http, req);
 	if (req->text_len) {
 		req->body = ws_json_parse(req->text, req->text_len, &why);
 		free(req->text);
@@ -286,7 +333,7 @@ static int on_http(struct ws_http *http, struct ws_socket *socket, const char *p
 	status = body_length(socket->wsi, method, &len);
 	if (status)
 		return refuse_length(socket, status);
-	req = req_new(socket, route, path);
+	req = req_new(http, socket, route, path);
 	if (!req)
 		return refuse(socket, 500, "no_memory", "out of memory");
 	socket->state = req;
@@ -446,11 +493,18 @@ struct ws_http *ws_http_new(struct ws_service *service, const char *socket_path,
 		free(http);
 		return NULL;
 	}
+	uv_timer_init(ws_service_loop(service), &http->watch);
+	http->watch.data = http;
 	if (lstat(socket_path, &st) == 0) {
 		http->dev = st.st_dev;
 		http->ino = st.st_ino;
 	}
 	return http;
+}
+
+static void on_watch_closed(uv_handle_t *handle)
+{
+	free(handle->data);
 }
 
 void ws_http_free(struct ws_http *http)
@@ -463,7 +517,7 @@ void ws_http_free(struct ws_http *http)
 	if (lstat(http->path, &st) == 0 && st.st_dev == http->dev && st.st_ino == http->ino)
 		(void)unlink(http->path);
 	free(http->path);
-	free(http);
+	uv_close((uv_handle_t *)&http->watch, on_watch_closed);
 }
 
 /* ---- for handlers ---- */
