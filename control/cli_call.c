@@ -63,7 +63,9 @@ static void explain(const struct cli *cli, CURL *curl, CURLcode rc, struct base_
 static json_t *read_reply(const struct cli *cli, CURL *curl, const struct reply *reply,
 	struct cli_error *ret_error, struct base_error *ret_reason)
 {
-	json_t *document = reply->text ? json_loadb(reply->text, reply->len, 0, NULL) : NULL;
+	/* A command's output may hold NULs. */
+	json_t *document =
+		reply->text ? json_loadb(reply->text, reply->len, JSON_ALLOW_NUL, NULL) : NULL;
 	json_t *error = json_object_get(document, "error");
 	long status = 0;
 
