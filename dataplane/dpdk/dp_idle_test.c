@@ -104,7 +104,7 @@ static void *post_items(void *arg)
 static void no_wake_up_is_lost(void **state)
 {
 	struct bed bed = {.idle = dp_idle_new()};
-	pthread_t threads[WAKERS];
+	pthread_t threads[WAKERS] = {0};
 
 	assert_non_null(bed.idle);
 	for (unsigned i = 0; i < WAKERS; i++)

@@ -369,26 +369,53 @@ static void tables_differ_in_their_secret(void **state)
 	in_flows_free(b);
 }
 
+static void assert_refused(const struct in_rule *rule, const struct base_prefix *local)
+{
+	struct in_filter *filter = in_filter_new(rule, rule ? 1 : 0, local, local ? 1 : 0);
+	int error = errno;
+
+	in_filter_free(filter);
+	assert_null(filter);
+	assert_int_equal(error, EINVAL);
+}
+
 static void bad_rules_are_refused(void **state)
 {
 	struct in_rule mixed = {
 		.src = prefix("10.0.0.0/8"), .dst = prefix("fd00::/8"), .port_last = 65535};
 	struct in_rule empty = {.port_first = 2, .port_last = 1};
-	struct in_rule long4 = {.src = prefix("10.0.0.0/8"), .port_last = 1};
+	struct in_rule too_long = {.src = prefix("10.0.0.0/8"), .port_last = 1};
 	struct base_prefix nowhere = {0};
+	struct in_flows *flows = in_flows_new(UINT32_MAX);
 
-	long4.src.bits = 33;
-	assert_null(in_filter_new(&mixed, 1, NULL, 0));
-	assert_int_equal(errno, EINVAL);
-	assert_null(in_filter_new(&empty, 1, NULL, 0));
-	assert_int_equal(errno, EINVAL);
-	assert_null(in_filter_new(&long4, 1, NULL, 0));
-	assert_int_equal(errno, EINVAL);
-	assert_null(in_filter_new(NULL, 0, &nowhere, 1));
-	assert_int_equal(errno, EINVAL);
-	assert_null(in_flows_new(UINT32_MAX));
+	too_long.src.bits = 33;
+	assert_refused(&mixed, NULL);
+	assert_refused(&empty, NULL);
+	assert_refused(&too_long, NULL);
+	assert_refused(NULL, &nowhere);
+	in_flows_free(flows);
+	assert_null(flows);
 	in_filter_free(NULL);
-	in_flows_free(NULL);
+}
+
+/* Every bit of a flow counts for its place, and for whether it is the same flow. */
+static void each_bit_of_a_key_counts(void **state)
+{
+	struct in_flows *flows = in_flows_new(1024);
+	struct flow_key key = {.version = BASE_FAMILY_V6, .proto = IN_PROTO_UDP};
+	unsigned same = 0, bits = 8 * offsetof(struct flow_key, version);
+
+	assert_non_null(flows);
+	for (unsigned bit = 0; bit < bits; bit++) {
+		struct flow_key other = key;
+
+		((uint8_t *)&other)[bit / 8] ^= (uint8_t)(1 << bit % 8);
+		same += hash_key(flows, &key) == hash_key(flows, &other);
+		assert_false(is_key_equal(&key, &other));
+	}
+	/* By chance one in 2^32, for each. */
+	assert_true(same <= 1);
+	in_flows_free(flows);
 }
 
 /* --- twins ------------------------------------------------------------------------------------ */
@@ -536,6 +563,7 @@ int main(void)
 		with_bed(oldest_of_a_bucket_goes_first),
 		cmocka_unit_test(tables_differ_in_their_secret),
 		cmocka_unit_test(bad_rules_are_refused),
+		cmocka_unit_test(each_bit_of_a_key_counts),
 		with_bed(rules_twin),
 		with_bed(flows_twin),
 	};
