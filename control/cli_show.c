@@ -27,15 +27,14 @@ static int end(json_t *document)
 /* Append the texts of a list, with ", " between. */
 static void join(char *buf, size_t size, const json_t *list)
 {
-	size_t at = 0, i;
 	json_t *item;
+	size_t i;
 
 	buf[0] = '\0';
 	json_array_foreach (list, i, item) {
-		if (at >= size)
-			break;
-		at += (size_t)snprintf(
-			buf + at, size - at, "%s%s", i ? ", " : "", json_string_value(item));
+		size_t at = strlen(buf);
+
+		snprintf(buf + at, size - at, "%s%s", i ? ", " : "", json_string_value(item));
 	}
 }
 

@@ -159,7 +159,8 @@ const char *cli_duration(char buf[CLI_TEXT_LEN], double seconds)
 
 const char *cli_ago(char buf[CLI_TEXT_LEN], const json_t *unix_s)
 {
-	double age_s = (double)(base_clock_unix_ns() / BASE_NS_PER_S) - json_number_value(unix_s);
+	double age_s =
+		(double)base_clock_unix_ns() / (double)BASE_NS_PER_S - json_number_value(unix_s);
 
 	if (!json_is_number(unix_s))
 		return strcpy(buf, "-");

@@ -162,6 +162,7 @@ static void good_body_is_read(void **state)
 	assert_string_equal(call.exec.command, "ls 'a b'");
 	assert_int_equal(call.exec.timeout_s, 0);
 	assert_string_equal(call.exec.cwd, "/tmp");
+	assert_non_null(call.exec.env);
 	assert_int_equal(call.exec.n_env, 2);
 	assert_string_equal(call.exec.env[0].value, "b=c");
 	call_fini(&call);
