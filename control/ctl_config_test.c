@@ -229,6 +229,11 @@ static const struct bad_case bad_cases[] = {
 		"14: peers[0].allowed_ips[1]: '10.9.1.2/24' is not a prefix without host bits, "
 		"such as "
 		"10.9.0.2/32 or 10.10.0.0/16"},
+	{"allowed IP of the gateway",
+		TUNNEL "peers:\n  - {name: a, public_key: " KEY_1 ", allowed_ips: [10.9.0.1]}\n",
+		"10: peers[0].allowed_ips[0]: the gateway's own address (host.addresses[0]); give "
+		"the "
+		"peer's"},
 	{"two peers of one name",
 		TUNNEL "peers:\n" PEER_1 "  - {name: a, public_key: " KEY_2
 		       ", allowed_ips: [10.9.0.3]}\n",

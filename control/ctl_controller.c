@@ -13,6 +13,9 @@ BASE_LOG_CATEGORY("controller");
 /* How often deadlines are looked at while a request is outstanding: an error of 5 % at one second. */
 #define DEADLINE_TICK_MS 50
 #define AUDIT_COMMAND_BYTES 200
+/* Lines about daemons that come and go: this many at once, then one a second. */
+#define NEWS_BURST 200
+#define REFUSALS_BURST 10
 
 struct ctl_controller {
 	struct ws_service *service;
@@ -21,7 +24,8 @@ struct ctl_controller {
 	struct ctl_registry *registry;
 	struct ctl_requests *requests;
 	uv_timer_t *sweep, *deadlines; /* on the heap: closed later than this object */
-	struct base_log_limit refusals;
+	struct base_log_limit refusals,
+		news; /* daemons come, go and misbehave as often as they like */
 };
 
 /* A command on its way: who gets the result, and what the audit log will say. */
@@ -216,6 +220,23 @@ static void on_closed(void *ctx, struct ws_conn *conn)
 	ctl_session_close(ws_conn_user(conn));
 }
 
+/* A daemon came or left; bounded, because it is the daemons that decide how often. */
+static void log_news(struct ctl_controller *controller, const char *daemon_id, const char *what,
+	const char *detail)
+{
+	char id[4 * 64 + 8];
+	uint32_t held_back;
+
+	if (!base_log_allow(&controller->news, base_clock_now_ns(), NEWS_BURST, &held_back))
+		return;
+	base_log_text(id, sizeof(id), daemon_id, strnlen(daemon_id, 64));
+	if (held_back > 0)
+		base_log_info(
+			"daemon \"%s\" %s %s (%u more not shown)", id, what, detail, held_back);
+	else
+		base_log_info("daemon \"%s\" %s %s", id, what, detail);
+}
+
 /* A full queue drops the ack: the daemon sees silence and dials again, as with a dead controller. */
 static void send_ack(struct ws_conn *conn, enum ws_type type, bool success, const char *text)
 {
@@ -238,7 +259,7 @@ static void on_register(struct ctl_controller *controller, struct ws_conn *conn,
 
 	base_log_text(id, sizeof(id), message->daemon_id, strnlen(message->daemon_id, 64));
 	if (ctl_session_register(session, message, now_ns, &refusal) < 0) {
-		if (base_log_allow(&controller->refusals, now_ns, 10, &held_back))
+		if (base_log_allow(&controller->refusals, now_ns, REFUSALS_BURST, &held_back))
 			base_log_warn("%s: registration of \"%s\" refused: %s (%u more not shown)",
 				ws_conn_remote(conn), id, refusal, held_back);
 		send_ack(conn, WS_REGISTER_ACK, false, refusal);
@@ -246,7 +267,7 @@ static void on_register(struct ctl_controller *controller, struct ws_conn *conn,
 	}
 	daemon = ctl_session_daemon(session);
 	if (daemon != before)
-		base_log_info("daemon \"%s\" registered from %s", id, ws_conn_remote(conn));
+		log_news(controller, daemon->id, "registered from", ws_conn_remote(conn));
 	send_ack(conn, WS_REGISTER_ACK, true, "registered");
 }
 
@@ -357,10 +378,8 @@ static const struct ws_host ws_callbacks = {
 static void on_left(void *ctx, struct ctl_daemon *daemon, const char *why)
 {
 	struct ctl_controller *controller = ctx;
-	char id[4 * 64 + 8];
 
-	base_log_info("daemon \"%s\" left: %s",
-		base_log_text(id, sizeof(id), daemon->id, strnlen(daemon->id, 64)), why);
+	log_news(controller, daemon->id, "left:", why);
 	ctl_request_owner_end(controller->requests, &daemon->requests);
 }
 

@@ -109,6 +109,21 @@ static int take_endpoint(struct load *load, struct ctl_peer *peer, const struct 
 	return 0;
 }
 
+/* A peer must not speak as the gateway itself. A wider prefix may hold the gateway's address. */
+static int check_not_own(struct load *load, const struct base_prefix *prefix, const char *path)
+{
+	const struct dp_config *dp = &load->config->dp;
+
+	if (prefix->bits != 8 * base_family_bytes(prefix->addr.family))
+		return 0;
+	for (unsigned i = 0; i < dp->n_host_addrs; i++)
+		if (base_addr_equal(&dp->host_addrs[i].addr, &prefix->addr))
+			return ctl_yaml_error(load->yaml, load->err, path,
+				"the gateway's own address (host.addresses[%u]); give the peer's",
+				i);
+	return 0;
+}
+
 static int take_allowed_ips(
 	struct load *load, struct ctl_peer *peer, const struct ctl_raw_peer *raw)
 {
@@ -124,13 +139,18 @@ static int take_allowed_ips(
 	peer->dp.allowed_ips = peer->allowed_ips;
 	peer->dp.n_allowed_ips = raw->allowed_ips_count;
 	for (unsigned i = 0; i < raw->allowed_ips_count; i++) {
-		if (base_prefix_parse(&peer->allowed_ips[i], raw->allowed_ips[i], true) == 0)
-			continue;
+		int rc;
+
 		snprintf(key, sizeof(key), "allowed_ips[%u]", i);
-		return ctl_yaml_error(load->yaml, load->err, path_of(load, key),
-			"'%s' is not a prefix without host bits, such as 10.9.0.2/32 or "
-			"10.10.0.0/16",
-			raw->allowed_ips[i]);
+		path_of(load, key);
+		if (base_prefix_parse(&peer->allowed_ips[i], raw->allowed_ips[i], true) < 0)
+			return ctl_yaml_error(load->yaml, load->err, load->path,
+				"'%s' is not a prefix without host bits, such as 10.9.0.2/32 or "
+				"10.10.0.0/16",
+				raw->allowed_ips[i]);
+		rc = check_not_own(load, &peer->allowed_ips[i], load->path);
+		if (rc < 0)
+			return rc;
 	}
 	return 0;
 }

@@ -175,25 +175,42 @@ static int start_api(struct gateway *gw)
 	return gw->api ? 0 : failed(0, err.text);
 }
 
+/* "af_xdp eth0, af_xdp eth1" and "1, 2, 3" */
+static void list_ports(char *buf, size_t size, const struct dp_config *dp)
+{
+	for (unsigned i = 0; i < dp->n_ports; i++) {
+		size_t at = strlen(buf);
+
+		snprintf(buf + at, size - at, "%s%s %s", i ? ", " : "",
+			dp_port_kind_name(dp->ports[i].kind), dp->ports[i].device);
+	}
+}
+
+static void list_cpus(char *buf, size_t size, const struct dp_config *dp)
+{
+	for (unsigned i = 0; i < dp->n_workers; i++) {
+		size_t at = strlen(buf);
+
+		snprintf(buf + at, size - at, "%s%u", i ? ", " : "", dp->worker_cpus[i]);
+	}
+}
+
 static void log_tunnel(const struct ctl_config *config, const struct dp *dp)
 {
+	char key[BASE_FINGERPRINT_LEN + 1], ports[128] = "", cpus[512] = "";
 	struct dp_stats *stats = calloc(1, sizeof(*stats));
-	char key[BASE_FINGERPRINT_LEN + 1], ports[128] = "";
-	size_t at = 0;
 
 	if (!stats)
 		return;
 	dp_stats_get(dp, stats);
 	base_key_fingerprint(key, config->public_key.bytes);
-	for (unsigned i = 0; i < config->dp.n_ports; i++)
-		at += (size_t)snprintf(ports + at, sizeof(ports) - at, "%s%s %s", i ? ", " : "",
-			dp_port_kind_name(config->dp.ports[i].kind), config->dp.ports[i].device);
-	base_log_info("tunnel: key %s, UDP port %u on %s; %u worker(s), idle %s, %s, %s, %zu "
-		      "peer(s); interface %s",
-		key, config->dp.listen_port, ports, config->dp.n_workers,
+	list_ports(ports, sizeof(ports), &config->dp);
+	list_cpus(cpus, sizeof(cpus), &config->dp);
+	base_log_info("tunnel: key %s, UDP port %u on %s; interface %s; %zu peer(s)", key,
+		config->dp.listen_port, ports, config->dp.host_device, config->n_peers);
+	base_log_info("workers: CPU %s, idle %s, %s, %s; control on CPU %u", cpus,
 		config->dp.idle == DP_IDLE_POLL ? "poll" : "adaptive", stats->crypto,
-		stats->has_hugepages ? "hugepages" : "ordinary pages", config->n_peers,
-		config->dp.host_device);
+		stats->has_hugepages ? "hugepages" : "ordinary pages", config->dp.control_cpu);
 	free(stats);
 }
 
@@ -241,12 +258,33 @@ static void stop_all(struct gateway *gw)
 	ctl_loop_free(gw->loop);
 }
 
+/* Keys must not land in a core file. */
+static void forbid_core_files(void)
+{
+	const struct rlimit none = {0, 0};
+
+	if (setrlimit(RLIMIT_CORE, &none) < 0)
+		base_log_warn("core files stay on: %s", strerror(errno));
+}
+
+/*
+ * Nor be read by another process of the same user, nor be piped to a crash handler, which asks for
+ * no limit. Once everything runs: the start opens its own descriptors through /proc, which a
+ * process without root may not any more after this.
+ */
+static void forbid_tracing(void)
+{
+	if (prctl(PR_SET_DUMPABLE, 0) < 0)
+		base_log_warn("memory stays readable for this user: %s", strerror(errno));
+}
+
 static int gateway_run(struct ctl_config *config)
 {
 	struct gateway gw = {.config = config};
 	int code = start_all(&gw);
 
 	if (code == 0) {
+		forbid_tracing();
 		log_ready(&gw);
 		code = ctl_loop_run(gw.loop);
 	}
@@ -256,22 +294,13 @@ static int gateway_run(struct ctl_config *config)
 	return code;
 }
 
-/* Keys must not land in a core file, nor be read by another process of the same user. */
-static void keep_memory_private(void)
-{
-	const struct rlimit none = {0, 0};
-
-	if (setrlimit(RLIMIT_CORE, &none) < 0 || prctl(PR_SET_DUMPABLE, 0) < 0)
-		base_log_warn("core dumps stay on: %s", strerror(errno));
-}
-
 static int command_run(const struct flags *flags)
 {
 	struct base_error err;
 	struct ctl_config *config;
 	int code;
 
-	keep_memory_private();
+	forbid_core_files();
 	config = ctl_config_load(flags->config, print_warning, &err);
 	if (!config)
 		return complain(EXIT_CONFIG, err.text);
