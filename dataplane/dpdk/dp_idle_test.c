@@ -133,7 +133,7 @@ static void no_wake_up_is_lost(void **state)
 
 static void sockets_are_found_by_family(void **state)
 {
-	int before[64], after[64], fds[3];
+	int before[64] = {0}, after[64] = {0}, fds[3];
 	unsigned n_before = dp_idle_find_sockets(AF_UNIX, before, 64), n_after;
 
 	for (unsigned i = 0; i < 3; i++)
