@@ -142,6 +142,8 @@ static void test_last_answer_lost(void **state)
 		end_meet(a, true, 0);
 		end_meet(b, false, 0);
 		chat(world, 5 * S, S);
+		end_send(b);
+		world_run(world, 20 * MS); /* nothing of a's is unanswered */
 		end_send(a);
 		world_run(world, 2 * S);
 		world->is_cut = true; /* for the passive keepalive */
