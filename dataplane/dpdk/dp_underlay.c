@@ -27,6 +27,8 @@
 #define NEIGHS_MAX 16384
 /* Changes that may wait to be heard, in bytes. */
 #define EVENTS_RCVBUF_BYTES (1 << 20)
+/* A want that the kernel has not spoken of yet: it gives up after three seconds, by default. */
+#define WANT_KEPT_NS (10 * BASE_NS_PER_S)
 #define DUMP_RETRIES 5
 #define BUF_BYTES 32768
 
@@ -443,25 +445,28 @@ static int ignore_answer(const struct nlmsghdr *msg, void *ctx)
 	return MNL_CB_OK;
 }
 
-/* As if the kernel had a packet for it: makes the entry, probes one that is stale. */
-static void ask_kernel(
-	struct dp_underlay *u, uint16_t port, const struct base_addr *addr, uint64_t now_ns)
+static bool is_asked_lately(const struct neigh *neigh, uint64_t now_ns)
 {
-	struct neigh *neigh = get_neigh(u, port, addr);
-	struct nlmsghdr *msg = mnl_nlmsg_put_header(u->buf);
+	return neigh->asked_ns != 0 && now_ns - neigh->asked_ns < BASE_NS_PER_S;
+}
+
+/* As if the kernel had a packet for it: makes the entry, probes one that is stale. */
+static void ask_kernel(struct dp_underlay *u, struct neigh *neigh, uint64_t now_ns)
+{
+	const struct base_addr *addr = &neigh->addr;
+	struct nlmsghdr *msg;
 	struct ndmsg *ndm;
 
-	if (!neigh || u->devices[port].ifindex == 0)
-		return;
-	if (neigh->asked_ns != 0 && now_ns - neigh->asked_ns < BASE_NS_PER_S)
+	if (u->devices[neigh->port].ifindex == 0)
 		return;
 	neigh->asked_ns = now_ns;
 	neigh->is_wanted = true;
+	msg = mnl_nlmsg_put_header(u->buf);
 	msg->nlmsg_type = RTM_NEWNEIGH;
 	msg->nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE;
 	ndm = mnl_nlmsg_put_extra_header(msg, sizeof(*ndm));
 	ndm->ndm_family = addr->family == BASE_FAMILY_V4 ? AF_INET : AF_INET6;
-	ndm->ndm_ifindex = (int)u->devices[port].ifindex;
+	ndm->ndm_ifindex = (int)u->devices[neigh->port].ifindex;
 	ndm->ndm_flags = NTF_USE;
 	mnl_attr_put(msg, NDA_DST, base_family_bytes(addr->family), addr->bytes);
 	/* A refusal shows as a neighbour that stays unresolved; it is asked for again. */
@@ -511,7 +516,7 @@ static void drop_dead_neighs(struct dp_underlay *u, uint64_t now_ns)
 		const struct neigh *neigh = &u->neighs[i];
 
 		if (neigh->nud != 0 ||
-			(neigh->asked_ns != 0 && now_ns - neigh->asked_ns < BASE_NS_PER_S))
+			(neigh->asked_ns != 0 && now_ns - neigh->asked_ns < WANT_KEPT_NS))
 			u->neighs[kept++] = *neigh;
 	}
 	u->n_neighs = kept;
@@ -525,17 +530,19 @@ static void keep_neighs_alive(struct dp_underlay *u, uint64_t now_ns)
 {
 	for (size_t i = 0; i < u->n_routes; i++) {
 		const struct view_route *route = &u->routes[i];
-		const struct neigh *neigh;
+		struct neigh *neigh;
 
 		if (route->port < 0 || route->gateway.family == BASE_FAMILY_NONE)
 			continue;
 		neigh = get_neigh(u, (uint16_t)route->port, &route->gateway);
-		if (neigh && !neigh->is_wanted && !(neigh->nud & NUD_FAILED))
-			ask_kernel(u, (uint16_t)route->port, &route->gateway, now_ns);
+		if (neigh && !neigh->is_wanted && !(neigh->nud & NUD_FAILED) &&
+			!is_asked_lately(neigh, now_ns))
+			ask_kernel(u, neigh, now_ns);
 	}
+	/* It is stale no more once it is asked for, so this ends. */
 	for (size_t i = 0; i < u->n_neighs; i++)
 		if (u->neighs[i].is_wanted && u->neighs[i].nud == NUD_STALE)
-			ask_kernel(u, u->neighs[i].port, &u->neighs[i].addr, now_ns);
+			ask_kernel(u, &u->neighs[i], now_ns);
 }
 
 /* --- views ------------------------------------------------------------------------------------ */
@@ -666,8 +673,13 @@ void dp_underlay_service(struct dp_underlay *u, uint64_t now_ns)
 void dp_underlay_want(
 	struct dp_underlay *u, uint16_t port, const struct base_addr *gateway, uint64_t now_ns)
 {
-	if (port < u->config.n_devices && base_family_bytes(gateway->family) != 0)
-		ask_kernel(u, port, gateway, now_ns);
+	struct neigh *neigh;
+
+	if (port >= u->config.n_devices || base_family_bytes(gateway->family) == 0)
+		return;
+	neigh = get_neigh(u, port, gateway);
+	if (neigh && !is_asked_lately(neigh, now_ns))
+		ask_kernel(u, neigh, now_ns);
 }
 
 int dp_underlay_fd(const struct dp_underlay *u)
