@@ -66,6 +66,8 @@ struct ws_client {
 	struct ws_queue tx;
 	struct ws_rx rx;
 	bool is_rx_skipped;
+	bool is_hanging_up;
+	enum lws_close_status close_status;
 	bool is_resolving; /* libuv's pool holds @resolver: on_resolved() will come */
 	bool is_freed;
 	char close_reason[96];
@@ -121,16 +123,19 @@ static void on_lost(struct ws_client *client, const char *why)
 	client->host->lost(client->ctx, why, pause_ms);
 }
 
-/* Close with a reason; returned from a libwebsockets callback. on_lost() follows. */
-static int hang_up(struct ws_client *client, enum lws_close_status status, const char *why)
+/*
+ * Close with a reason: on_writable() does it, on_lost() follows. Never by the return value of the callback that
+ * receives: libwebsockets 4.1 goes on to gather bytes behind its buffer then.
+ */
+static void hang_up(struct ws_client *client, enum lws_close_status status, const char *why)
 {
+	client->is_hanging_up = true;
+	client->close_status = status;
 	snprintf(client->close_reason, sizeof(client->close_reason), "%s", why);
-	lws_close_reason(client->wsi, status, (unsigned char *)client->close_reason,
-		strlen(client->close_reason));
-	return -1;
+	lws_callback_on_writable(client->wsi);
 }
 
-/* The same from outside its callbacks: no Close frame, the other end does not listen. */
+/* At once, without a Close frame: the other end does not listen. */
 static void drop(struct ws_client *client, const char *why)
 {
 	snprintf(client->close_reason, sizeof(client->close_reason), "%s", why);
@@ -177,17 +182,23 @@ static void send_heartbeat(struct ws_client *client)
 		base_log_debug("heartbeat skipped");
 }
 
+static int close_now(struct ws_client *client)
+{
+	lws_close_reason(client->wsi, client->close_status, (unsigned char *)client->close_reason,
+		strlen(client->close_reason));
+	return -1;
+}
+
 static int on_writable(struct ws_client *client)
 {
 	size_t len;
 	char *text = ws_queue_peek(&client->tx, &len);
 	int n;
 
-	if (!text) {
-		if (client->state == STOPPED)
-			return hang_up(client, LWS_CLOSE_STATUS_GOINGAWAY, "the daemon stops");
+	if (client->is_hanging_up)
+		return close_now(client);
+	if (!text)
 		return 0;
-	}
 	n = lws_write(client->wsi, (unsigned char *)text, len, LWS_WRITE_TEXT);
 	ws_queue_pop(&client->tx);
 	if (n < 0)
@@ -199,7 +210,7 @@ static int on_writable(struct ws_client *client)
 
 /* ---- in ---- */
 
-static int on_register_ack(struct ws_client *client, const struct ws_ack *ack)
+static void on_register_ack(struct ws_client *client, const struct ws_ack *ack)
 {
 	bool again = client->state == REGISTERED;
 	char text[80], shown[48];
@@ -209,7 +220,8 @@ static int on_register_ack(struct ws_client *client, const struct ws_ack *ack)
 			base_log_text(shown, sizeof(shown), ack->text, strlen(ack->text)));
 		/* Not a matter of seconds: no quick retries. */
 		client->n_failures = RETRY_FIRST_SHIFT;
-		return hang_up(client, LWS_CLOSE_STATUS_NORMAL, text);
+		hang_up(client, LWS_CLOSE_STATUS_NORMAL, text);
+		return;
 	}
 	client->stats.registrations++;
 	if (!again) {
@@ -222,29 +234,29 @@ static int on_register_ack(struct ws_client *client, const struct ws_ack *ack)
 			client->config.heartbeat_ms);
 	}
 	client->host->registered(client->ctx, again);
-	return 0;
 }
 
-static int on_message(struct ws_client *client, const struct ws_msg *msg)
+static void on_message(struct ws_client *client, const struct ws_msg *msg)
 {
 	switch (msg->type) {
 	case WS_REGISTER_ACK:
-		return on_register_ack(client, &msg->ack);
+		on_register_ack(client, &msg->ack);
+		break;
 	case WS_HEARTBEAT_ACK:
 		client->acked_ms = now_ms(client);
-		if (!msg->ack.success && client->state == REGISTERED)
-			return send_register(client) ? -1 : 0;
-		return 0;
+		if (!msg->ack.success && client->state == REGISTERED && send_register(client))
+			hang_up(client, LWS_CLOSE_STATUS_UNEXPECTED_CONDITION, "out of memory");
+		break;
 	case WS_EXECUTE_COMMAND:
 		if (client->state == REGISTERED)
 			client->host->execute(client->ctx, &msg->exec);
-		return 0;
+		break;
 	default:
-		return 0;
+		break;
 	}
 }
 
-static int deliver(struct ws_client *client, const char *text, size_t len)
+static void deliver(struct ws_client *client, const char *text, size_t len)
 {
 	struct base_error why;
 	struct ws_msg msg;
@@ -252,42 +264,41 @@ static int deliver(struct ws_client *client, const char *text, size_t len)
 
 	if (ret == -EBADMSG || ret == -ENOMEM) {
 		client->stats.rx_malformed_msgs++;
-		base_log_debug("message skipped: %s", why.text);
-		return 0;
+		base_log_debug("message skipped: %s", ret == -ENOMEM ? "no memory" : why.text);
+		return;
 	}
 	if (ret || !ws_type_is_from_controller(msg.type)) {
 		client->stats.rx_unknown_msgs++;
 		if (!ret)
 			ws_msg_fini(&msg);
-		return 0;
+		return;
 	}
 	client->stats.rx_msgs++;
-	ret = on_message(client, &msg);
+	on_message(client, &msg);
 	ws_msg_fini(&msg);
-	return ret;
 }
 
-static int on_receive(struct ws_client *client, const char *piece, size_t len)
+static void on_receive(struct ws_client *client, const char *piece, size_t len)
 {
 	size_t left = lws_remaining_packet_payload(client->wsi);
 	int ret;
 
+	if (client->is_hanging_up)
+		return;
 	lws_validity_confirmed(client->wsi);
 	if (lws_is_first_fragment(client->wsi))
 		client->is_rx_skipped = lws_frame_is_binary(client->wsi);
 	if (client->is_rx_skipped)
-		return 0;
+		return;
 	ret = ws_rx_add(&client->rx, piece, len, left);
-	if (ret == -EMSGSIZE)
-		return hang_up(
-			client, LWS_CLOSE_STATUS_MESSAGE_TOO_LARGE, "message larger than 8 MiB");
-	if (ret)
-		return hang_up(client, LWS_CLOSE_STATUS_UNEXPECTED_CONDITION, "out of memory");
-	if (left == 0 && lws_is_final_fragment(client->wsi)) {
-		ret = deliver(client, client->rx.bytes, client->rx.len);
+	if (ret == -EMSGSIZE) {
+		hang_up(client, LWS_CLOSE_STATUS_MESSAGE_TOO_LARGE, "message larger than 8 MiB");
+	} else if (ret) {
+		hang_up(client, LWS_CLOSE_STATUS_UNEXPECTED_CONDITION, "out of memory");
+	} else if (left == 0 && lws_is_final_fragment(client->wsi)) {
+		deliver(client, client->rx.bytes, client->rx.len);
 		ws_rx_reset(&client->rx);
 	}
-	return ret;
 }
 
 /* ---- dialling ---- */
@@ -365,6 +376,7 @@ static void dial(struct ws_client *client)
 
 	client->stats.dials++;
 	client->close_reason[0] = '\0';
+	client->is_hanging_up = false;
 	if (inet_pton(AF_INET, host, bytes) == 1 || inet_pton(AF_INET6, host, bytes) == 1) {
 		snprintf(client->address, sizeof(client->address), "%.45s", host);
 		dial_address(client);
@@ -457,7 +469,8 @@ static int on_event(
 		client->wsi = wsi;
 		return client->state == DIALLING ? on_established(client) : -1;
 	case LWS_CALLBACK_CLIENT_RECEIVE:
-		return client->state == STOPPED ? 0 : on_receive(client, in, len);
+		on_receive(client, in, len);
+		return 0;
 	case LWS_CALLBACK_CLIENT_WRITEABLE:
 		return on_writable(client);
 	case LWS_CALLBACK_WS_PEER_INITIATED_CLOSE:
@@ -514,7 +527,7 @@ void ws_client_stop(struct ws_client *client)
 	client->state = STOPPED;
 	uv_timer_stop(&client->timer);
 	if (old == REGISTERING || old == REGISTERED)
-		lws_callback_on_writable(client->wsi);
+		hang_up(client, LWS_CLOSE_STATUS_GOINGAWAY, "the daemon stops");
 	else if (old == DIALLING)
 		drop(client, "");
 	else

@@ -50,6 +50,7 @@ struct ws_conn {
 	bool is_closing; /* ws_conn_close() or an offence; nothing is taken or delivered any more */
 	uint64_t progress_ms; /* when it opened, or something last left */
 	uint64_t close_by_ms;
+	unsigned close_status;
 	char reason[CLOSE_REASON_BYTES_MAX + 1];
 	LIST_ENTRY(ws_conn) entry;
 };
@@ -122,17 +123,22 @@ static void write_close(struct ws_conn *conn, unsigned status, const char *reaso
 	conn->is_close_sent = true;
 }
 
-/* End an offender from the callback that received its bytes; to be returned from that. */
-static int conn_abort(struct ws_conn *conn, enum lws_close_status status, const char *reason)
+/* From now on nothing is taken or delivered; on_writable() says why, the other end's Close or on_sweep() ends it. */
+static void conn_begin_close(struct ws_conn *conn, unsigned status, const char *reason)
 {
-	unsigned char text[CLOSE_REASON_BYTES_MAX + 1];
-
-	snprintf((char *)text, sizeof(text), "%s", reason);
 	conn->is_closing = true;
-	conn->is_close_sent = true;
+	conn->close_status = status;
 	conn->close_by_ms = now_ms(conn->server) + CLOSE_GRACE_MS;
-	lws_close_reason(conn->socket->wsi, status, text, strlen((char *)text));
-	return -1;
+	snprintf(conn->reason, sizeof(conn->reason), "%s", reason);
+	lws_callback_on_writable(conn->socket->wsi);
+}
+
+/* An offender: what waits for it is dropped. What it still sends is read and forgotten, so that it gets to our Close. */
+static void conn_abort(struct ws_conn *conn, unsigned status, const char *reason)
+{
+	conn->server->stats.buffered_bytes -= conn->tx.n_bytes;
+	ws_queue_fini(&conn->tx);
+	conn_begin_close(conn, status, reason);
 }
 
 /* ---- messages in ---- */
@@ -166,7 +172,7 @@ static void deliver(struct ws_conn *conn, const char *text, size_t len)
 }
 
 /* A whole message in one piece, the usual case, is not copied. */
-static int take_piece(
+static void take_piece(
 	struct ws_conn *conn, const char *piece, size_t len, size_t left, bool is_last)
 {
 	struct ws_server *server = conn->server;
@@ -175,7 +181,7 @@ static int take_piece(
 
 	if (is_last && conn->rx.len == 0 && len <= WS_FRAME_BYTES_MAX) {
 		deliver(conn, piece, len);
-		return 0;
+		return;
 	}
 	/* Its buffer may double. */
 	if (server->stats.buffered_bytes + old_size + len > BUFFERED_BYTES_MAX)
@@ -190,14 +196,11 @@ static int take_piece(
 	server->stats.buffered_bytes -= old_size;
 	if (ret == -EMSGSIZE) {
 		server->stats.closed_too_large++;
-		return conn_abort(
-			conn, LWS_CLOSE_STATUS_MESSAGE_TOO_LARGE, "message larger than 8 MiB");
-	}
-	if (ret) {
+		conn_abort(conn, LWS_CLOSE_STATUS_MESSAGE_TOO_LARGE, "message larger than 8 MiB");
+	} else if (ret) {
 		server->stats.closed_no_memory++;
-		return conn_abort(conn, LWS_CLOSE_STATUS_UNEXPECTED_CONDITION, "out of buffers");
+		conn_abort(conn, LWS_CLOSE_STATUS_UNEXPECTED_CONDITION, "out of buffers");
 	}
-	return 0;
 }
 
 static int on_receive(struct ws_conn *conn, const char *piece, size_t len)
@@ -217,7 +220,8 @@ static int on_receive(struct ws_conn *conn, const char *piece, size_t len)
 	}
 	if (conn->is_rx_skipped)
 		return 0;
-	return take_piece(conn, piece, len, left, left == 0 && lws_is_final_fragment(wsi));
+	take_piece(conn, piece, len, left, left == 0 && lws_is_final_fragment(wsi));
+	return 0;
 }
 
 /* ---- messages out ---- */
@@ -253,12 +257,8 @@ int ws_conn_send(struct ws_conn *conn, const struct ws_msg *msg)
 
 void ws_conn_close(struct ws_conn *conn, const char *reason)
 {
-	if (conn->is_closing)
-		return;
-	conn->is_closing = true;
-	conn->close_by_ms = now_ms(conn->server) + CLOSE_GRACE_MS;
-	snprintf(conn->reason, sizeof(conn->reason), "%s", reason ? reason : "");
-	lws_callback_on_writable(conn->socket->wsi);
+	if (!conn->is_closing)
+		conn_begin_close(conn, LWS_CLOSE_STATUS_NORMAL, reason ? reason : "");
 }
 
 /* libwebsockets calls this only when what it took before has left whole. */
@@ -274,7 +274,7 @@ static int on_writable(struct ws_conn *conn)
 		conn->is_pending = false;
 		/* The other end's Close ends it, or on_sweep(). */
 		if (conn->is_closing && !conn->is_close_sent)
-			write_close(conn, LWS_CLOSE_STATUS_NORMAL, conn->reason);
+			write_close(conn, conn->close_status, conn->reason);
 		return 0;
 	}
 	n = lws_write(conn->socket->wsi, (unsigned char *)text, len, LWS_WRITE_TEXT);

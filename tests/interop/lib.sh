@@ -33,6 +33,7 @@ check() {
 	else
 		echo "not ok - $name"
 		tail -n 15 "$DIR/output" | sed 's/^/# /'
+		# shellcheck disable=SC2034 # the exit code of the test
 		FAILED=1
 	fi
 }
@@ -56,6 +57,7 @@ start() {
 stop() {
 	kill "-$2" "$1"
 	ENDED=0
+	# shellcheck disable=SC2034 # read by who stops
 	wait "$1" 2>/dev/null || ENDED=$?
 }
 
