@@ -130,6 +130,7 @@ lab_is_empty() {
 	[[ -z $(ip netns pids "$LAB_GW")$(ip netns pids "$LAB_PEER") ]]
 }
 
+# Foreground only: what runs behind these in the background has the number of a shell, and not its own.
 in_gw() {
 	ip netns exec "$LAB_GW" "$@"
 }
@@ -173,6 +174,7 @@ gw_config() {
 		workers: {cpus: [$(lab_worker_cpu)]}
 		control_cpu: 0
 		idle: adaptive
+		memory_mb: 128
 		host:
 		  device: sandd0
 		  addresses: [$GW4/24, "$GW6/64"]
@@ -193,7 +195,8 @@ gw_config() {
 
 # Start it and wait until it answers. Its words are in gw.log.
 gw_start() {
-	in_gw "$SANDD_BUILD/control/sandd-gw" --config "$LAB_DIR/gw.yaml" >>"$LAB_DIR/gw.log" 2>&1 &
+	ip netns exec "$LAB_GW" "$SANDD_BUILD/control/sandd-gw" --config "$LAB_DIR/gw.yaml" \
+		>>"$LAB_DIR/gw.log" 2>&1 &
 	GW_PID=$!
 	wait_for 20 gw_is_settled && gwctl status >/dev/null 2>&1 && return
 	gw_show_log
@@ -245,7 +248,7 @@ gw_start_any() {
 
 # The other end: wireguard-go, configured by wg.
 wg_start() {
-	WG_PROCESS_FOREGROUND=1 in_peer wireguard-go "$LAB_WG" >>"$LAB_DIR/wg.log" 2>&1 &
+	WG_PROCESS_FOREGROUND=1 ip netns exec "$LAB_PEER" wireguard-go "$LAB_WG" >>"$LAB_DIR/wg.log" 2>&1 &
 	WG_PID=$!
 	LAB_PIDS+=("$WG_PID")
 	wait_for 10 in_peer wg show "$LAB_WG" || return 1
@@ -279,7 +282,7 @@ wg_handshake_time() {
 
 # daemon_start NAME: sandd beside the peer, with a host name of its own.
 daemon_start() {
-	in_peer unshare --uts sh -c 'hostname "$1" && shift && exec "$@"' sh "$1" \
+	ip netns exec "$LAB_PEER" unshare --uts sh -c 'hostname "$1" && shift && exec "$@"' sh "$1" \
 		"$SANDD_BUILD/control/sandd" --server-url "ws://$GW4:8765/ws" --daemon-id "$1" \
 		>>"$LAB_DIR/$1.log" 2>&1 &
 	LAB_PIDS+=($!)

@@ -75,7 +75,8 @@ run_iperf() {
 	local server
 
 	step "iperf3 through the tunnel, $IPERF_S s"
-	in_gw iperf3 --server --one-off --bind "$GW4" --port "$IPERF_PORT" >"$LAB_DIR/iperf.log" 2>&1 &
+	ip netns exec "$LAB_GW" iperf3 --server --one-off --bind "$GW4" --port "$IPERF_PORT" \
+		>"$LAB_DIR/iperf.log" 2>&1 &
 	server=$!
 	LAB_PIDS+=("$server")
 	wait_for 5 iperf_listens || die "iperf3 does not listen: $(tail -n 1 "$LAB_DIR/iperf.log")"

@@ -55,7 +55,7 @@ tcp_transfer() {
 	server=$!
 	wait_for 10 tcp_listens "$to" "$port" || { kill "$server"; return 1; }
 	sent=$("in_$from" "$REPO/tests/netns/tcp.py" send "$address" "$port" "$mb") ||
-		{ kill "$server"; return 1; }
+		{ kill "$server" 2>/dev/null; return 1; }
 	wait "$server"
 	got=$(<"$LAB_DIR/tcp.$port")
 	echo "sent $sent, got $got"

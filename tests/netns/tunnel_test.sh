@@ -6,7 +6,7 @@
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
-TCP_MB=40
+TCP_MB=20
 PEER_ENDPOINT="endpoint: $PEER_UNDER4:$PEER_PORT"
 
 # gateway_is KIND [PEER LINES]: a fresh gateway, and a peer that knows nothing of it.
