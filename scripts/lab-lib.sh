@@ -174,7 +174,6 @@ gw_config() {
 		workers: {cpus: [$(lab_worker_cpu)]}
 		control_cpu: 0
 		idle: adaptive
-		memory_mb: 128
 		host:
 		  device: sandd0
 		  addresses: [$GW4/24, "$GW6/64"]

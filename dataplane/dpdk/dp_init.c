@@ -24,6 +24,7 @@
 #include <rte_errno.h>
 #include <rte_eth_ring.h>
 #include <rte_ethdev.h>
+#include <rte_mbuf_pool_ops.h>
 #include <rte_lcore.h>
 #include <rte_mempool.h>
 
@@ -164,14 +165,33 @@ bool dp_eal_has_hugepages(void)
 	return eal.has_hugepages;
 }
 
+/*
+ * Objects without gaps (no IOVA contiguity, which no port kind here needs): the af_xdp driver takes
+ * the pool for count times size bytes. On ordinary pages DPDK would keep every object inside a
+ * page, and those past that sum are refused by the kernel, one buffer after the other.
+ */
 struct rte_mempool *dp_pool_new(const struct dp_config *config)
 {
-	struct rte_mempool *pool;
+	struct rte_pktmbuf_pool_private room = {.mbuf_data_room_size = RTE_MBUF_DEFAULT_BUF_SIZE};
+	struct rte_mempool *pool = rte_mempool_create_empty("dp_pkts", pkts_needed(config),
+		sizeof(struct rte_mbuf) + RTE_MBUF_DEFAULT_BUF_SIZE, POOL_CACHE, sizeof(room),
+		SOCKET_ID_ANY, RTE_MEMPOOL_F_NO_IOVA_CONTIG);
+	int n;
 
-	pool = rte_pktmbuf_pool_create("dp_pkts", pkts_needed(config), POOL_CACHE, 0,
-		RTE_MBUF_DEFAULT_BUF_SIZE, SOCKET_ID_ANY);
-	if (!pool)
+	if (!pool) {
 		errno = rte_errno;
+		return NULL;
+	}
+	n = rte_mempool_set_ops_byname(pool, rte_mbuf_best_mempool_ops(), NULL);
+	rte_pktmbuf_pool_init(pool, &room);
+	if (n == 0)
+		n = rte_mempool_populate_default(pool);
+	if (n < 0) {
+		rte_mempool_free(pool);
+		errno = -n;
+		return NULL;
+	}
+	rte_mempool_obj_iter(pool, rte_pktmbuf_init, NULL);
 	return pool;
 }
 
