@@ -249,7 +249,7 @@ static void trie_prune(struct side *side, struct key key)
 {
 	struct entry **link = side->trie, **parent = NULL;
 
-	while ((*link)->key.bits < key.bits) {
+	while (*link && (*link)->key.bits < key.bits) {
 		parent = link;
 		link = &(*link)->child[key_bit(key, (*link)->key.bits)];
 	}

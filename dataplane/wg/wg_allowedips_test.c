@@ -43,6 +43,14 @@ static void *scarce_aligned_alloc(size_t alignment, size_t size)
 	return NULL;
 }
 
+static struct wg_allowedips *table_new(wg_allowedips_retire retire, void *ctx)
+{
+	struct wg_allowedips *table = wg_allowedips_new(retire, ctx);
+
+	assert(table);
+	return table;
+}
+
 static struct base_prefix prefix_of(const char *text)
 {
 	struct base_prefix prefix;
@@ -69,7 +77,7 @@ static void set(struct wg_allowedips *table, const char *text, uint32_t peer)
 
 static void test_by_hand(void **state)
 {
-	struct wg_allowedips *table = wg_allowedips_new(NULL, NULL);
+	struct wg_allowedips *table = table_new(NULL, NULL);
 	struct base_prefix prefix;
 	uint32_t previous;
 
@@ -119,7 +127,7 @@ static void test_by_hand(void **state)
 
 static void test_refusals(void **state)
 {
-	struct wg_allowedips *table = wg_allowedips_new(NULL, NULL);
+	struct wg_allowedips *table = table_new(NULL, NULL);
 	struct base_prefix prefix = prefix_of("10.0.0.0/8");
 
 	assert_int_equal(wg_allowedips_set(table, &prefix, WG_PEER_NUMBER_MAX, NULL), -EINVAL);
@@ -267,7 +275,7 @@ static void drain(struct wg_allowedips *table, struct twin *twin)
 static void test_twin(void **state)
 {
 	static struct twin twin;
-	struct wg_allowedips *table = wg_allowedips_new(NULL, NULL);
+	struct wg_allowedips *table = table_new(NULL, NULL);
 
 	twin.n = 0;
 	for (unsigned round = 0; round < 6000; round++) {
@@ -282,7 +290,7 @@ static void test_twin(void **state)
 static void test_no_memory(void **state)
 {
 	static struct twin twin;
-	struct wg_allowedips *table = wg_allowedips_new(NULL, NULL);
+	struct wg_allowedips *table = table_new(NULL, NULL);
 	unsigned n_failed = 0;
 
 	twin.n = 0;
@@ -327,7 +335,7 @@ static void test_retire(void **state)
 {
 	static struct retired retired;
 	static struct twin twin;
-	struct wg_allowedips *table = wg_allowedips_new(retire, &retired);
+	struct wg_allowedips *table = table_new(retire, &retired);
 
 	twin.n = 0;
 	for (unsigned round = 0; round < 3000; round++) {
@@ -367,7 +375,7 @@ static void *race_reader(void *arg)
 static void test_reader_beside_writer(void **state)
 {
 	static struct retired retired;
-	struct race race = {.table = wg_allowedips_new(retire, &retired)};
+	struct race race = {.table = table_new(retire, &retired)};
 	pthread_t reader;
 
 	set(race.table, "10.0.0.0/8", 1);
@@ -422,7 +430,7 @@ static void test_cost(void **state)
 		"/32 anywhere", "/128 anywhere", "/32 in 100.64/10", "/128 in one /48"};
 
 	for (unsigned kind = 0; kind < 4; kind++) {
-		struct wg_allowedips *table = wg_allowedips_new(NULL, NULL);
+		struct wg_allowedips *table = table_new(NULL, NULL);
 		size_t prefixes, bytes;
 
 		for (unsigned i = 0; i < 100000; i++) {
@@ -451,7 +459,7 @@ static void test_cost(void **state)
 
 static void test_ten_peers_are_small(void **state)
 {
-	struct wg_allowedips *table = wg_allowedips_new(NULL, NULL);
+	struct wg_allowedips *table = table_new(NULL, NULL);
 	size_t prefixes, bytes;
 	char text[64];
 
