@@ -156,8 +156,8 @@ BASE_MUST_CHECK int dp_peer_status(
 /** Where a worker's cycles go, in the order of a packet's walk. */
 #define DP_STAGES(X)                                                                               \
 	X(RX, "rx")                                                                                \
-	X(DECAP, "decap") X(OPEN, "open") X(DELIVER, "deliver") X(ENCAP, "encap") X(SEAL, "seal")  \
-		X(TX, "tx")
+	X(DECAP, "decap")                                                                          \
+	X(OPEN, "open") X(DELIVER, "deliver") X(ENCAP, "encap") X(SEAL, "seal") X(TX, "tx")
 enum dp_stage {
 #define DP_STAGE_ENUM(name, text) DP_STAGE_##name,
 	DP_STAGES(DP_STAGE_ENUM)
