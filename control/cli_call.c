@@ -49,7 +49,8 @@ static void explain(const struct cli *cli, CURL *curl, CURLcode rc, struct base_
 			cli->socket);
 	else if (os_error == EACCES || os_error == EPERM)
 		base_error_set(ret_reason, 0,
-			"%s: no permission: run as root, or join the group that owns it (ls -l %s)",
+			"%s: no permission: run as root, or join the group that owns it (ls -l %s; "
+			"api.group in the gateway's configuration chooses it)",
 			cli->socket, cli->socket);
 	else if (os_error == ECONNREFUSED)
 		base_error_set(ret_reason, 0,

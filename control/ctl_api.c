@@ -8,6 +8,7 @@
 #include <libgen.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 struct ctl_api {
 	struct ctl_api_sources sources;
@@ -274,10 +275,12 @@ static void make_folder(const char *socket_path)
 	(void)mkdir(dirname(copy), 0755);
 }
 
-struct ctl_api *ctl_api_new(struct ws_service *service, const char *socket_path,
-	const struct ctl_api_sources *sources, struct base_error *ret_error)
+struct ctl_api *ctl_api_new(struct ws_service *service, const struct ctl_api_sources *sources,
+	struct base_error *ret_error)
 {
+	const struct ctl_config *config = sources->config;
 	struct ctl_api *api = calloc(1, sizeof(*api));
+	int error;
 
 	if (!api) {
 		base_error_set(ret_error, -ENOMEM, "API: out of memory");
@@ -285,12 +288,23 @@ struct ctl_api *ctl_api_new(struct ws_service *service, const char *socket_path,
 		return NULL;
 	}
 	api->sources = *sources;
-	make_folder(socket_path);
-	api->http =
-		ws_http_new(service, socket_path, routes, BASE_ARRAY_LEN(routes), api, ret_error);
-	if (api->http)
+	make_folder(config->socket);
+	api->http = ws_http_new(
+		service, config->socket, routes, BASE_ARRAY_LEN(routes), api, ret_error);
+	if (!api->http) {
+		free(api);
+		return NULL;
+	}
+	/* Until here it was open to root, or to the user that we run as, alone. */
+	if (config->socket_gid == (gid_t)-1 ||
+		chown(config->socket, (uid_t)-1, config->socket_gid) == 0)
 		return api;
-	free(api);
+	error = errno;
+	base_error_set(ret_error, -error,
+		"%s cannot be given to group %s: %s; run as root, or as a member", config->socket,
+		config->socket_group, strerror(error));
+	ctl_api_free(api);
+	errno = error;
 	return NULL;
 }
 

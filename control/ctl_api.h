@@ -33,9 +33,9 @@ struct ctl_api_sources {
 
 struct ctl_api;
 
-/** Listen on @socket_path, whose folder is made if it is missing. NULL with errno and a line. */
-struct ctl_api *ctl_api_new(struct ws_service *service, const char *socket_path,
-	const struct ctl_api_sources *sources, struct base_error *ret_error);
+/** Listen on the configured socket, whose folder is made if it is missing. NULL with errno and a line. */
+struct ctl_api *ctl_api_new(struct ws_service *service, const struct ctl_api_sources *sources,
+	struct base_error *ret_error);
 /** Stop; the socket file is gone. NULL is fine. */
 void ctl_api_free(struct ctl_api *api);
 

@@ -14,6 +14,7 @@
 #include "ctl_schema.h"
 #include "ctl_yaml.h"
 
+#include <grp.h>
 #include <netinet/in.h>
 #include <sched.h>
 #include <stdlib.h>
@@ -484,10 +485,32 @@ static int check_no_tunnel(const struct load *load)
 	return 0;
 }
 
+/* Who may use the API besides root; the group must be there already. */
+static int fill_socket_group(const struct load *load)
+{
+	struct ctl_config *config = load->config;
+	const char *name = load->raw->api.group;
+	const struct group *group;
+
+	config->socket_gid = (gid_t)-1;
+	if (!name)
+		return 0;
+	group = getgrnam(name);
+	if (!group)
+		return ctl_yaml_error(load->yaml, load->err, "api.group",
+			"no group '%s' on this machine; make it: groupadd --system %s", name, name);
+	config->socket_gid = group->gr_gid;
+	config->socket_group = strdup(name);
+	if (!config->socket_group)
+		return base_error_set(load->err, -ENOMEM, "configuration: out of memory");
+	return 0;
+}
+
 static int fill_common(const struct load *load)
 {
 	struct ctl_config *config = load->config;
 	const char *socket = load->raw->api.socket ? load->raw->api.socket : CTL_SOCKET_DEFAULT;
+	int rc;
 
 	if (strlen(socket) >= sizeof(config->socket) || socket[0] != '/')
 		return ctl_yaml_error(load->yaml, load->err, "api.socket",
@@ -497,8 +520,9 @@ static int fill_common(const struct load *load)
 	config->log_level = ctl_yaml_has(load->yaml, "log_level")
 		? (enum base_log_level)load->raw->log_level
 		: BASE_LOG_INFO;
-	if (!load->raw->controller.direct)
-		return 0;
+	rc = fill_socket_group(load);
+	if (rc < 0 || !load->raw->controller.direct)
+		return rc;
 	return take_endpoint(
 		load, &config->direct, load->raw->controller.direct, "controller.direct");
 }
@@ -594,6 +618,7 @@ void ctl_config_free(struct ctl_config *config)
 	ctl_peers_free(config->peers, config->n_peers);
 	free(config->rules);
 	free(config->private_key_file);
+	free(config->socket_group);
 	free(config->file);
 	base_wipe(config, sizeof(*config));
 	free(config);

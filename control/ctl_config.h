@@ -15,6 +15,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <sys/types.h>
 
 #include "base_addr.h"
 #include "base_err.h"
@@ -51,6 +52,8 @@ struct ctl_config {
 		listen; /* the controller's, on the mesh; family NONE without a tunnel */
 	struct base_endpoint direct; /* and outside of it; family NONE: not there */
 	char socket[CTL_SOCKET_PATH_LEN];
+	char *socket_group; /* NULL: the process's own */
+	gid_t socket_gid;   /* its number; (gid_t)-1 without */
 	enum base_log_level log_level;
 };
 

@@ -97,8 +97,10 @@ static void print_controller(const struct ctl_config *config, FILE *out)
 		fprintf(out, "  listen: \"%s\"\n", base_endpoint_print(text, &config->listen));
 	if (config->direct.addr.family)
 		fprintf(out, "  direct: \"%s\"\n", base_endpoint_print(text, &config->direct));
-	fprintf(out, "api:\n  socket: \"%s\"\nlog_level: %s\n", config->socket,
-		level_names[config->log_level]);
+	fprintf(out, "api:\n  socket: \"%s\"\n", config->socket);
+	if (config->socket_group)
+		fprintf(out, "  group: \"%s\"\n", config->socket_group);
+	fprintf(out, "log_level: %s\n", level_names[config->log_level]);
 }
 
 void ctl_config_print(const struct ctl_config *config, FILE *out)

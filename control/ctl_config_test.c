@@ -59,7 +59,7 @@ static const struct bad_case bad_cases[] = {
 		"control_cpu, idle, crypto, memory_mb, host, controller, api, filter, peers, "
 		"log_level"},
 	{"unknown key in a group", TUNNEL "api:\n\n  sock: /x\n",
-		"11: api.sock: unknown key; known here: socket"},
+		"11: api.sock: unknown key; known here: socket, group"},
 	{"unknown key in a list", TUNNEL "peers:\n" PEER_1 "  - name: b\n    pubkey: x\n",
 		"12: peers[1].pubkey: unknown key; known here: name, public_key, "
 		"preshared_key_file, "
@@ -154,6 +154,11 @@ static const struct bad_case bad_cases[] = {
 	{"direct without a port", "controller:\n  direct: 127.0.0.1\n",
 		"2: controller.direct: '127.0.0.1' is not ADDRESS:PORT, such as 10.9.0.1:8765 or "
 		"[fd00::1]:8765"},
+	{"group that is not there",
+		"controller: {direct: 127.0.0.1:1}\napi: {group: no-such-group}\n",
+		"2: api.group: no group 'no-such-group' on this machine; make it: groupadd "
+		"--system "
+		"no-such-group"},
 	{"relative socket", "controller: {direct: 127.0.0.1:1}\napi: {socket: api.sock}\n",
 		"2: api.socket: 'api.sock' is not an absolute path of at most 107 characters"},
 
@@ -444,6 +449,7 @@ static void printed_configuration_loads_again(void **state)
 		       "\"fd00::/64\"]\n"
 		       "    keepalive: 25\n    fixed_endpoint: true\n"
 		       "controller: {direct: 127.0.0.1:9000}\n"
+		       "api: {group: root}\n"
 		       "filter:\n  - {from: 10.9.0.2, to: 10.9.0.1, proto: tcp, ports: 22}\n"
 		       "  - {proto: icmp}\n  - {}\n";
 	struct ctl_config *first, *second;

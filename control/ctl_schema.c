@@ -82,6 +82,7 @@ static const cyaml_schema_field_t controller_fields[] = {
 
 static const cyaml_schema_field_t api_fields[] = {
 	TEXT("socket", struct ctl_raw_api, socket),
+	TEXT("group", struct ctl_raw_api, group),
 	CYAML_FIELD_END,
 };
 

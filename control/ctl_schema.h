@@ -38,7 +38,7 @@ struct ctl_raw_controller {
 };
 
 struct ctl_raw_api {
-	char *socket;
+	char *socket, *group;
 };
 
 struct ctl_raw_rule {

@@ -171,7 +171,7 @@ static int start_api(struct gateway *gw)
 		gw->config, gw->tunnel, gw->controller, base_clock_now_ns()};
 	struct base_error err;
 
-	gw->api = ctl_api_new(gw->service, gw->config->socket, &sources, &err);
+	gw->api = ctl_api_new(gw->service, &sources, &err);
 	return gw->api ? 0 : failed(0, err.text);
 }
 
