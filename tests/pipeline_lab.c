@@ -455,6 +455,7 @@ void lab_init(struct lab *lab, const struct lab_options *options)
 	if (!lab->dp)
 		fail_msg("%s", error.text);
 	lab->dp->step_ns = lab->now_ns;
+	lab->pkts_at_start = rte_mempool_avail_count(lab->dp->pool);
 	lab->host_ring = rte_ring_create("lab_host", 1024, SOCKET_ID_ANY, 0);
 	assert_non_null(lab->host_ring);
 	dp_test_set_host_ring(lab->dp, lab->host_ring);

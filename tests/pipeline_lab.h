@@ -55,11 +55,12 @@ struct lab {
 	struct lab_peer peers[LAB_PEERS_MAX];
 	unsigned n_peers;
 	uint64_t now_ns;
-	unsigned rx_queue;   /* where frames are put */
-	bool is_deaf;        /* frames that the gateway sends are lost */
-	uint64_t frames_in;  /* put on the port */
-	uint64_t frames_out; /* taken from the port */
-	unsigned n_moved;    /* events */
+	unsigned pkts_at_start; /* free in the pool */
+	unsigned rx_queue;      /* where frames are put */
+	bool is_deaf;           /* frames that the gateway sends are lost */
+	uint64_t frames_in;     /* put on the port */
+	uint64_t frames_out;    /* taken from the port */
+	unsigned n_moved;       /* events */
 	unsigned n_handshakes;
 };
 

@@ -24,8 +24,8 @@
 #include <rte_errno.h>
 #include <rte_eth_ring.h>
 #include <rte_ethdev.h>
-#include <rte_mbuf_pool_ops.h>
 #include <rte_lcore.h>
+#include <rte_mbuf_pool_ops.h>
 #include <rte_mempool.h>
 
 #define FAMILY_AF_PACKET 17
@@ -33,13 +33,12 @@
 #define SOCKETS_MAX 256
 /* Frames that a driver holds per queue: its receive and send rings and what it keeps in flight. */
 #define PKTS_PER_QUEUE (4 * DP_PORT_DESCS)
-/* One mbuf for sizing. DPDK lets none cross a page, so that on ordinary pages each takes one. */
-#define PKT_HUGEPAGE_BYTES 2560
-#define PKT_PAGE_BYTES 4096
+/* One mbuf with what the pool puts around it, for sizing. */
+#define PKT_MEMORY_BYTES 2560
 /* Rings, per-port memory and DPDK's own. */
 #define FIXED_MEMORY_MB 32
 #define POOL_CACHE 256
-#define HUGEPAGE_KB 2048
+#define HUGEPAGE_BYTES (UINT64_C(2) << 20)
 
 static struct {
 	bool is_up;
@@ -58,7 +57,7 @@ static unsigned hugepages_free_mb(void)
 	if (fscanf(file, "%u", &pages) != 1)
 		pages = 0;
 	fclose(file);
-	return pages * (HUGEPAGE_KB / 1024);
+	return pages * (unsigned)(HUGEPAGE_BYTES >> 20);
 }
 
 static unsigned pkts_needed(const struct dp_config *config)
@@ -71,18 +70,13 @@ static unsigned pkts_needed(const struct dp_config *config)
 	return config->n_workers * per_worker + shared + queues * PKTS_PER_QUEUE;
 }
 
-static unsigned memory_needed_mb(const struct dp_config *config, unsigned pkt_bytes)
+unsigned dp_memory_mb(const struct dp_config *config)
 {
-	uint64_t bytes = (uint64_t)pkts_needed(config) * pkt_bytes;
+	uint64_t bytes = (uint64_t)pkts_needed(config) * PKT_MEMORY_BYTES;
 
 	if (config->memory_mb)
 		return config->memory_mb;
 	return RTE_ALIGN_CEIL((unsigned)(bytes >> 20) + FIXED_MEMORY_MB, 2u);
-}
-
-unsigned dp_memory_mb(const struct dp_config *config)
-{
-	return memory_needed_mb(config, eal.has_hugepages ? PKT_HUGEPAGE_BYTES : PKT_PAGE_BYTES);
 }
 
 /* EAL wants arguments that it may write to. */
@@ -119,7 +113,7 @@ static void lcores_print(char *buf, size_t size, const struct dp_config *config,
 int dp_eal_init(const struct dp_config *config, unsigned n_workers, void (*warn)(const char *line),
 	struct base_error *ret_error)
 {
-	unsigned memory_mb = memory_needed_mb(config, PKT_HUGEPAGE_BYTES);
+	unsigned memory_mb = dp_memory_mb(config);
 	char lcores[DP_WORKERS_MAX * 10 + 16];
 	bool has_hugepages = hugepages_free_mb() >= memory_mb;
 	struct args args = {0};
@@ -132,8 +126,6 @@ int dp_eal_init(const struct dp_config *config, unsigned n_workers, void (*warn)
 			"%u",
 			eal.n_workers, n_workers);
 	}
-	if (!has_hugepages)
-		memory_mb = memory_needed_mb(config, PKT_PAGE_BYTES);
 	lcores_print(lcores, sizeof(lcores), config, n_workers);
 	args_add(&args, "sandd-gw");
 	args_add(&args, "--no-pci");
@@ -166,32 +158,61 @@ bool dp_eal_has_hugepages(void)
 }
 
 /*
- * Objects without gaps (no IOVA contiguity, which no port kind here needs): the af_xdp driver takes
- * the pool for count times size bytes. On ordinary pages DPDK would keep every object inside a
- * page, and those past that sum are refused by the kernel, one buffer after the other.
+ * The af_xdp driver tells the kernel that the pool's memory ends after count times size. DPDK's usual
+ * layout lets no object cross a page, which leaves gaps (on ordinary pages, a third of the memory),
+ * and packets behind that end are lost without a word. So objects are packed.
  */
-struct rte_mempool *dp_pool_new(const struct dp_config *config)
+static struct rte_mempool *pool_packed(unsigned n)
 {
 	struct rte_pktmbuf_pool_private room = {.mbuf_data_room_size = RTE_MBUF_DEFAULT_BUF_SIZE};
-	struct rte_mempool *pool = rte_mempool_create_empty("dp_pkts", pkts_needed(config),
+	struct rte_mempool *pool = rte_mempool_create_empty("dp_pkts", n,
 		sizeof(struct rte_mbuf) + RTE_MBUF_DEFAULT_BUF_SIZE, POOL_CACHE, sizeof(room),
 		SOCKET_ID_ANY, RTE_MEMPOOL_F_NO_IOVA_CONTIG);
-	int n;
+
+	if (!pool)
+		return NULL;
+	rte_pktmbuf_pool_init(pool, &room);
+	if (rte_mempool_set_ops_byname(pool, rte_mbuf_best_mempool_ops(), NULL) < 0 ||
+		rte_mempool_populate_default(pool) < 0) {
+		rte_mempool_free(pool);
+		return NULL;
+	}
+	rte_mempool_obj_iter(pool, rte_pktmbuf_init, NULL);
+	return pool;
+}
+
+/* A device that reads memory itself needs each packet within one page: the few that cross the border of
+ * a hugepage are taken out and never come back. Ordinary pages are for copying alone (attach_xdp). */
+static void retire_crossing(struct rte_mempool *pool)
+{
+	unsigned n = rte_mempool_avail_count(pool), kept = 0;
+	struct rte_mbuf **pkts = calloc(n, sizeof(struct rte_mbuf *));
+
+	if (!pkts || rte_pktmbuf_alloc_bulk(pool, pkts, n) != 0) {
+		free(pkts);
+		return;
+	}
+	for (unsigned i = 0; i < n; i++) {
+		uintptr_t first = (uintptr_t)pkts[i]->buf_addr;
+		uintptr_t last = first + pkts[i]->buf_len - 1;
+
+		if (first / HUGEPAGE_BYTES == last / HUGEPAGE_BYTES)
+			pkts[kept++] = pkts[i];
+	}
+	rte_pktmbuf_free_bulk(pkts, kept);
+	free(pkts);
+}
+
+struct rte_mempool *dp_pool_new(const struct dp_config *config)
+{
+	struct rte_mempool *pool = pool_packed(pkts_needed(config));
 
 	if (!pool) {
 		errno = rte_errno;
 		return NULL;
 	}
-	n = rte_mempool_set_ops_byname(pool, rte_mbuf_best_mempool_ops(), NULL);
-	rte_pktmbuf_pool_init(pool, &room);
-	if (n == 0)
-		n = rte_mempool_populate_default(pool);
-	if (n < 0) {
-		rte_mempool_free(pool);
-		errno = -n;
-		return NULL;
-	}
-	rte_mempool_obj_iter(pool, rte_pktmbuf_init, NULL);
+	if (eal.has_hugepages)
+		retire_crossing(pool);
 	return pool;
 }
 
@@ -278,8 +299,11 @@ static int attach_xdp(struct dp_port *port, unsigned i, struct base_error *ret_e
 	setrlimit(RLIMIT_MEMLOCK, &(struct rlimit){RLIM_INFINITY, RLIM_INFINITY});
 	port->n_queues = device_queues(port->device);
 	snprintf(port->vdev, sizeof(port->vdev), "net_af_xdp%u", i);
-	snprintf(args, sizeof(args), "iface=%s,start_queue=0,queue_count=%u,xdp_prog=%s",
-		port->device, port->n_queues, port->xdp_path);
+	/* Without busy_budget=0 the driver makes a system call for every poll that finds nothing, and the
+	 * kernel polls the device inside each send. */
+	snprintf(args, sizeof(args),
+		"iface=%s,start_queue=0,queue_count=%u,busy_budget=0,force_copy=%d,xdp_prog=%s",
+		port->device, port->n_queues, eal.has_hugepages ? 0 : 1, port->xdp_path);
 	return attach(port, args, ret_error);
 }
 
