@@ -273,6 +273,9 @@ static void test_bombs(void **state)
 	expect_bad(repeat("{\"type\":\"heartbeat\",\"x\":", "{\"a\":", WS_JSON_DEPTH_MAX, "1"));
 	expect_bad(repeat("{\"type\":\"heartbeat\",\"x\":[", "1,", 3000000, "1]}"));
 	expect_bad(repeat("{\"type\":\"heartbeat\",\"x\":\"", "y", WS_FRAME_BYTES_MAX, "\"}"));
+	/* Well-formed, and one level too deep. */
+	expect_bad(repeat(
+		"{\"type\":\"heartbeat\",\"x\":", "[", WS_JSON_DEPTH_MAX, "]]]]]]]]]]]]]]]]}"));
 	/* Brackets and commas in strings are text. */
 	text = repeat("{\"type\":\"heartbeat\",\"x\":\"", "[,{\\\"", 100000, "\"}");
 	assert_int_equal(decode(&msg, text), 0);
