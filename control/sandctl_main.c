@@ -48,8 +48,8 @@ const struct cli_command cli_commands[] = {
 		"such daemon, 127 the daemon was lost on the way, 255 the command was killed.\n",
 		exec_options, cli_exec},
 	{"peer-config",
-		"NAME [--endpoint HOST:PORT] [--out FILE] [--address ADDR]\n"
-		"                           [--key FILE] [--preshared-key FILE]",
+		"NAME [--endpoint HOST:PORT] [--out FILE]\n"
+		"               [--address ADDR] [--key FILE] [--preshared-key FILE]",
 		"a configuration for the other end of the tunnel",
 		"  --endpoint HOST:PORT  where it reaches this gateway (default: the port's "
 		"address)\n"
@@ -91,8 +91,8 @@ static void print_help(void)
 
 static void print_command_help(const struct cli_command *command)
 {
-	printf("sandctl %s: %s\n\nusage: sandctl %s%s%s [--json] [--socket PATH]\n", command->name,
-		command->summary, command->name, *command->synopsis ? " " : "", command->synopsis);
+	printf("sandctl %s: %s\n\nusage: sandctl [--json] [--socket PATH] %s %s\n", command->name,
+		command->summary, command->name, command->synopsis);
 	if (*command->details)
 		printf("\n%s", command->details);
 }
@@ -124,15 +124,15 @@ static int take_common(struct cli *cli, int option)
 /* getopt's complaint in our form. */
 static int wrong_option(const struct cli *cli, int option, char **argv)
 {
-	const char *word = argv[optind - 1];
-	const char *name = cli->command ? cli->command->name : "";
+	const char *name = cli->command ? cli->command->name : "", *space = *name ? " " : "";
+	bool is_exec = cli->command && cli->command->run == cli_exec;
+	char letter[] = {'-', (char)optopt, '\0'};
+	/* An unknown letter may stand inside a word, and be told in optopt only. */
+	const char *word = option == '?' && optopt > 0 && optopt < 256 ? letter : argv[optind - 1];
 
-	cli_fail(cli, 0, "usage", "%s%s%s: %s; sandctl %s%s--help tells the options%s", name,
-		*name ? " " : "", word,
-		option == ':' ? "needs a value" : "no such option, or not with this value", name,
-		*name ? " " : "",
-		cli->command && cli->command->run == cli_exec ? "; the command's own go after --"
-							      : "");
+	cli_fail(cli, 0, "usage", "%s%s%s: %s; sandctl %s%s--help tells the options%s", name, space,
+		word, option == ':' ? "needs a value" : "no such option, or not with this value",
+		name, space, is_exec ? "; the command's own go after --" : "");
 	return CLI_OPTION_WRONG;
 }
 
