@@ -40,13 +40,55 @@ bool dp_tx_prepare(struct dp_worker *worker, struct dp_outer *outer, const struc
 	return outer->len != 0;
 }
 
+static void send_burst(struct dp_worker *worker, uint16_t port, struct dp_tx_buffer *buffer)
+{
+	struct dp_port *out = &worker->ports[port];
+	uint64_t bytes = 0;
+	unsigned sent;
+
+	for (unsigned i = 0; i < buffer->n; i++)
+		bytes += rte_pktmbuf_pkt_len(buffer->pkts[i]);
+	sent = rte_eth_tx_burst(out->id, (uint16_t)worker->id, buffer->pkts, (uint16_t)buffer->n);
+	for (unsigned i = sent; i < buffer->n; i++) {
+		bytes -= rte_pktmbuf_pkt_len(buffer->pkts[i]);
+		dp_drop(&worker->counters, DP_DROP_TX_FULL, buffer->pkts[i]);
+	}
+	dp_counter_add(&worker->counters.tx_pkts, sent);
+	dp_counter_add(&worker->counters.tx_bytes, bytes);
+}
+
+/* The port has fewer queues than there are workers: a neighbour of ours sends for us. */
+static void lend_burst(struct dp_worker *worker, uint16_t port, struct dp_tx_buffer *buffer)
+{
+	unsigned sender = worker->id % worker->ports[port].n_queues, sent;
+
+	for (unsigned i = 0; i < buffer->n; i++)
+		buffer->pkts[i]->port = port;
+	sent = rte_ring_enqueue_burst(
+		worker->workers[sender].outer_ring, (void **)buffer->pkts, buffer->n, NULL);
+	for (unsigned i = sent; i < buffer->n; i++)
+		dp_drop(&worker->counters, DP_DROP_TX_FULL, buffer->pkts[i]);
+	worker->woken_workers |= UINT64_C(1) << sender;
+}
+
+static void send_buffer(struct dp_worker *worker, uint16_t port)
+{
+	struct dp_tx_buffer *buffer = &worker->tx[port];
+
+	if (worker->id < worker->ports[port].n_queues)
+		send_burst(worker, port, buffer);
+	else
+		lend_burst(worker, port, buffer);
+	buffer->n = 0;
+}
+
 static void push(struct dp_worker *worker, uint16_t port, struct rte_mbuf *m)
 {
 	struct dp_tx_buffer *buffer = &worker->tx[port];
 
 	buffer->pkts[buffer->n++] = m;
-	if (buffer->n == DP_BURST)
-		dp_tx_flush(worker);
+	if (buffer->n == DP_TX_BURST)
+		send_buffer(worker, port);
 }
 
 /* The outer destination of a frame of ours, which always has the plain headers of dp_outer.c. */
@@ -139,49 +181,11 @@ void dp_tx_payload(struct dp_worker *worker, const struct dp_outer *outer, struc
 		wait_for_neighbour(worker, m);
 }
 
-static void send_burst(struct dp_worker *worker, uint16_t port, struct dp_tx_buffer *buffer)
-{
-	struct dp_port *out = &worker->ports[port];
-	uint64_t bytes = 0;
-	unsigned sent;
-
-	for (unsigned i = 0; i < buffer->n; i++)
-		bytes += rte_pktmbuf_pkt_len(buffer->pkts[i]);
-	sent = rte_eth_tx_burst(out->id, (uint16_t)worker->id, buffer->pkts, (uint16_t)buffer->n);
-	for (unsigned i = sent; i < buffer->n; i++) {
-		bytes -= rte_pktmbuf_pkt_len(buffer->pkts[i]);
-		dp_drop(&worker->counters, DP_DROP_TX_FULL, buffer->pkts[i]);
-	}
-	dp_counter_add(&worker->counters.tx_pkts, sent);
-	dp_counter_add(&worker->counters.tx_bytes, bytes);
-}
-
-/* The port has fewer queues than there are workers: a neighbour of ours sends for us. */
-static void lend_burst(struct dp_worker *worker, uint16_t port, struct dp_tx_buffer *buffer)
-{
-	unsigned sender = worker->id % worker->ports[port].n_queues, sent;
-
-	for (unsigned i = 0; i < buffer->n; i++)
-		buffer->pkts[i]->port = port;
-	sent = rte_ring_enqueue_burst(
-		worker->workers[sender].outer_ring, (void **)buffer->pkts, buffer->n, NULL);
-	for (unsigned i = sent; i < buffer->n; i++)
-		dp_drop(&worker->counters, DP_DROP_TX_FULL, buffer->pkts[i]);
-	worker->woken_workers |= UINT64_C(1) << sender;
-}
-
 void dp_tx_flush(struct dp_worker *worker)
 {
-	for (unsigned port = 0; port < worker->n_ports; port++) {
-		struct dp_tx_buffer *buffer = &worker->tx[port];
-
-		if (buffer->n == 0)
-			continue;
-		if (worker->id < worker->ports[port].n_queues)
-			send_burst(worker, port, buffer);
-		else
-			lend_burst(worker, port, buffer);
-		buffer->n = 0;
+	for (uint16_t port = 0; port < worker->n_ports; port++) {
+		if (worker->tx[port].n)
+			send_buffer(worker, port);
 	}
 }
 

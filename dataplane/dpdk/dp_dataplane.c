@@ -4,11 +4,10 @@
  * between (dp_service, dp_stats_get). Control thread, but for dp_from_host(), which is the host thread's.
  * Next to read: dp_worker.h.
  */
-#include "dp_api.h"
+#include "dp_dataplane.h"
 
 #include "cr_blake2s.h"
 #include "dp_aead_mb.h"
-#include "dp_dataplane.h"
 #include "dp_test.h"
 
 #include <sched.h>
