@@ -60,6 +60,7 @@ lab_up() {
 	lab_sweep
 	ip netns add "$LAB_GW"
 	ip netns add "$LAB_PEER"
+	lab_enter
 	ip -n "$LAB_GW" link add under0 type veth peer name under0 netns "$LAB_PEER"
 	# no duplicate address detection: the addresses are there at once
 	lab_address "$LAB_GW" under0 "$GW_UNDER4/24" "$GW_UNDER6/64"
@@ -130,13 +131,22 @@ lab_is_empty() {
 	[[ -z $(ip netns pids "$LAB_GW")$(ip netns pids "$LAB_PEER") ]]
 }
 
+# Sets GW_EXEC and PEER_EXEC, the words that run a command in the namespaces. `ip netns exec` wants the
+# root to be a mount point, which that of a chroot need not be.
+lab_enter() {
+	GW_EXEC=(ip netns exec "$LAB_GW") PEER_EXEC=(ip netns exec "$LAB_PEER")
+	"${GW_EXEC[@]}" true 2>/dev/null && return
+	GW_EXEC=(nsenter "--net=/run/netns/$LAB_GW" --)
+	PEER_EXEC=(nsenter "--net=/run/netns/$LAB_PEER" --)
+}
+
 # Foreground only: what runs behind these in the background has the number of a shell, and not its own.
 in_gw() {
-	ip netns exec "$LAB_GW" "$@"
+	"${GW_EXEC[@]}" "$@"
 }
 
 in_peer() {
-	ip netns exec "$LAB_PEER" "$@"
+	"${PEER_EXEC[@]}" "$@"
 }
 
 gwctl() {
@@ -194,7 +204,7 @@ gw_config() {
 
 # Start it and wait until it answers. Its words are in gw.log.
 gw_start() {
-	ip netns exec "$LAB_GW" "$SANDD_BUILD/control/sandd-gw" --config "$LAB_DIR/gw.yaml" \
+	"${GW_EXEC[@]}" "$SANDD_BUILD/control/sandd-gw" --config "$LAB_DIR/gw.yaml" \
 		>>"$LAB_DIR/gw.log" 2>&1 &
 	GW_PID=$!
 	wait_for 20 gw_is_settled && gwctl status >/dev/null 2>&1 && return
@@ -247,7 +257,7 @@ gw_start_any() {
 
 # The other end: wireguard-go, configured by wg.
 wg_start() {
-	WG_PROCESS_FOREGROUND=1 ip netns exec "$LAB_PEER" wireguard-go "$LAB_WG" >>"$LAB_DIR/wg.log" 2>&1 &
+	WG_PROCESS_FOREGROUND=1 "${PEER_EXEC[@]}" wireguard-go "$LAB_WG" >>"$LAB_DIR/wg.log" 2>&1 &
 	WG_PID=$!
 	LAB_PIDS+=("$WG_PID")
 	wait_for 10 in_peer wg show "$LAB_WG" || return 1
@@ -281,7 +291,7 @@ wg_handshake_time() {
 
 # daemon_start NAME: sandd beside the peer, with a host name of its own.
 daemon_start() {
-	ip netns exec "$LAB_PEER" unshare --uts sh -c 'hostname "$1" && shift && exec "$@"' sh "$1" \
+	"${PEER_EXEC[@]}" unshare --uts sh -c 'hostname "$1" && shift && exec "$@"' sh "$1" \
 		"$SANDD_BUILD/control/sandd" --server-url "ws://$GW4:8765/ws" --daemon-id "$1" \
 		>>"$LAB_DIR/$1.log" 2>&1 &
 	LAB_PIDS+=($!)

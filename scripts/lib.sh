@@ -73,17 +73,15 @@ configure_tree() {
 	rm -f "$log"
 }
 
-# Ninja's own counter on a terminal; elsewhere one line every ten percent.
+# Ninja's own counter on a terminal; elsewhere a line every ten percent, and the end if it fails.
 show_ninja() {
-	local dir=$1
+	local dir=$1 log=$1/build.log
 
 	if [[ -t 2 ]]; then
 		ninja -C "$dir" >&2 || die "the build in $dir failed"
 		return
 	fi
-	NINJA_STATUS='@ %p ' ninja -C "$dir" | awk '
-		/^@ +[0-9]+%/ { tenth = int($2 / 10); if (tenth > last) { last = tenth; print "    " $2 }
-			kept = ""; sub(/^@ +[0-9]+% /, ""); next }
-		/^ninja: / { next }
-		{ print }' >&2 || die "the build in $dir failed"
+	NINJA_STATUS='@ %p ' ninja -C "$dir" 2>&1 | tee "$log" | awk '
+		/^@ +[0-9]+%/ && int($2 / 10) > last { last = int($2 / 10); print "    " $2 }' >&2 ||
+		{ grep -vE '^@ ' "$log" | tail -n 40 >&2; die "the build in $dir failed"; }
 }

@@ -75,7 +75,7 @@ run_iperf() {
 	local server
 
 	step "iperf3 through the tunnel, $IPERF_S s"
-	ip netns exec "$LAB_GW" iperf3 --server --one-off --bind "$GW4" --port "$IPERF_PORT" \
+	"${GW_EXEC[@]}" iperf3 --server --one-off --bind "$GW4" --port "$IPERF_PORT" \
 		>"$LAB_DIR/iperf.log" 2>&1 &
 	server=$!
 	LAB_PIDS+=("$server")

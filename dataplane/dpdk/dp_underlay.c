@@ -9,9 +9,8 @@
  */
 #include "dp_underlay.h"
 
-#include "dp_underlay_view.h"
-
 #include "base_clock.h"
+#include "dp_underlay_view.h"
 
 #include <arpa/inet.h>
 #include <libmnl/libmnl.h>
