@@ -8,7 +8,7 @@
 #include "ctl_test.h"
 
 /* The options are sandctl_main.c's; no case here has any. */
-int cli_next_option(struct cli *of, int argc, char **argv)
+int cli_next_option(struct cli *cli, int argc, char **argv)
 {
 	return -1;
 }
@@ -40,7 +40,7 @@ static int teardown(void **state)
 	return 0;
 }
 
-static const struct cli cli = {.is_json = true};
+static const struct cli json_cli = {.is_json = true};
 
 /* What a call prints as its one JSON document; the caller's. */
 static json_t *document_of(int (*call)(const struct cli *, struct peer_config *), int wanted)
@@ -52,7 +52,7 @@ static json_t *document_of(int (*call)(const struct cli *, struct peer_config *)
 
 	stdout = open_memstream(&text, &len);
 	assert_non_null(stdout);
-	assert_int_equal(call(&cli, &config), wanted);
+	assert_int_equal(call(&json_cli, &config), wanted);
 	fclose(stdout);
 	stdout = saved;
 	document = json_loads(text, 0, NULL);
@@ -62,7 +62,7 @@ static json_t *document_of(int (*call)(const struct cli *, struct peer_config *)
 
 static void new_peer_gets_the_first_free_addresses(void **state)
 {
-	assert_int_equal(take_addresses(&cli, &config), CLI_OK);
+	assert_int_equal(take_addresses(&json_cli, &config), CLI_OK);
 	assert_string_equal(config.addresses, "10.9.0.3/32, fd00::2/128");
 	assert_string_equal(config.gateway_addresses, "10.9.0.1/32, fd00::1/128");
 }
@@ -74,7 +74,7 @@ static void full_prefix_is_skipped(void **state)
 
 	json_array_append_new(ips, json_string("10.9.0.3/32"));
 	json_array_append_new(ips, json_string("10.9.0.4/30"));
-	assert_int_equal(take_addresses(&cli, &config), CLI_OK);
+	assert_int_equal(take_addresses(&json_cli, &config), CLI_OK);
 	assert_string_equal(config.addresses, "fd00::2/128");
 }
 
@@ -83,7 +83,7 @@ static void known_peer_keeps_its_addresses(void **state)
 	config.name = "known";
 	config.peer = find_peer(peers, "known");
 	assert_non_null(config.peer);
-	assert_int_equal(take_addresses(&cli, &config), CLI_OK);
+	assert_int_equal(take_addresses(&json_cli, &config), CLI_OK);
 	assert_string_equal(config.addresses, "10.9.0.2/32");
 }
 
@@ -113,8 +113,8 @@ static void file_and_line_belong_together(void **state)
 	char public_key[BASE_KEY_TEXT_LEN + 1], private_key[BASE_KEY_TEXT_LEN + 1], wanted[512];
 	json_t *document;
 
-	assert_int_equal(take_addresses(&cli, &config), CLI_OK);
-	assert_int_equal(take_keys(&cli, &config), CLI_OK);
+	assert_int_equal(take_addresses(&json_cli, &config), CLI_OK);
+	assert_int_equal(take_keys(&json_cli, &config), CLI_OK);
 	base_key_encode(public_key, config.public_key.bytes);
 	base_key_encode(private_key, config.private_key.bytes);
 	document = document_of(call_print, CLI_OK);
@@ -140,8 +140,8 @@ static void pasted_line_loads(void **state)
 	struct base_error err;
 	struct cr_key unused;
 
-	assert_int_equal(take_addresses(&cli, &config), CLI_OK);
-	assert_int_equal(take_keys(&cli, &config), CLI_OK);
+	assert_int_equal(take_addresses(&json_cli, &config), CLI_OK);
+	assert_int_equal(take_keys(&json_cli, &config), CLI_OK);
 	render_yaml(&config, yaml, sizeof(yaml));
 	assert_int_equal(ctl_key_generate(&unused, test_path(key_path, "gw.key"), true, &err), 0);
 	snprintf(text, sizeof(text),
@@ -151,7 +151,8 @@ static void pasted_line_loads(void **state)
 	test_write("gw.yaml", text, strlen(text), 0600);
 	loaded = ctl_config_load(test_path(path, "gw.yaml"), NULL, &err);
 	if (!loaded)
-		fail_msg("%s", err.text);
+		print_error("%s\n", err.text);
+	assert_non_null(loaded);
 	assert_int_equal(loaded->n_peers, 1);
 	assert_int_equal(loaded->peers[0].dp.n_allowed_ips, 2);
 	assert_memory_equal(
