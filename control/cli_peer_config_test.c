@@ -150,9 +150,10 @@ static void pasted_line_loads(void **state)
 		key_path, yaml);
 	test_write("gw.yaml", text, strlen(text), 0600);
 	loaded = ctl_config_load(test_path(path, "gw.yaml"), NULL, &err);
-	if (!loaded)
-		print_error("%s\n", err.text);
-	assert_non_null(loaded);
+	if (!loaded) {
+		fail_msg("%s", err.text);
+		return;
+	}
 	assert_int_equal(loaded->n_peers, 1);
 	assert_int_equal(loaded->peers[0].dp.n_allowed_ips, 2);
 	assert_memory_equal(
