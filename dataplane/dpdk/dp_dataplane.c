@@ -299,7 +299,8 @@ static int start_shared(struct dp *dp, const struct dp_config *config, struct ba
 	dp->rcu = dp_rcu_new(config->n_workers + 1);
 	dp->events = dp_events_new();
 	dp->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-	if (!dp->pool || !dp->rcu || !dp->events || dp->epoll_fd < 0)
+	error = dp_watchdog_init(&dp->watchdog);
+	if (error || !dp->pool || !dp->rcu || !dp->events || dp->epoll_fd < 0)
 		return base_error_set(ret_error, -ENOMEM,
 			"no memory for packets and rings; memory_mb: %u is too little",
 			dp_memory_mb(config));
@@ -351,6 +352,8 @@ static int start_all(struct dp *dp, const struct dp_config *config, void (*warn)
 		error = start_host(dp, config, ret_error);
 	if (!error)
 		error = watch(dp, dp_events_fd(dp->events));
+	if (!error)
+		error = watch(dp, dp->watchdog.fd);
 	if (!error && dp->underlay)
 		error = watch(dp, dp_underlay_fd(dp->underlay));
 	return error;
@@ -372,6 +375,7 @@ struct dp *dp_start(const struct dp_config *config, const struct dp_callbacks *c
 	dp->config.rules = NULL;
 	dp->config.n_rules = 0;
 	dp->epoll_fd = -1;
+	dp->watchdog.fd = -1;
 	dp->is_stepped = is_stepped;
 	dp->ctx = ctx;
 	if (callbacks)
@@ -424,6 +428,7 @@ void dp_free(struct dp *dp)
 	dp_tables_fini(&dp->tables);
 	dp_rcu_free(dp->rcu);
 	dp_events_free(dp->events);
+	dp_watchdog_fini(&dp->watchdog);
 	if (dp->epoll_fd >= 0)
 		close(dp->epoll_fd);
 	rte_mempool_free(dp->pool);
@@ -440,9 +445,7 @@ int dp_fd(const struct dp *dp)
 
 static void deliver_event(struct dp *dp, const struct dp_event_record *record)
 {
-	struct dp_event event = {.public_key = record->public_key,
-		.endpoint = record->endpoint,
-		.text = record->text};
+	struct dp_event event = {.public_key = record->public_key, .endpoint = record->endpoint};
 
 	switch (record->kind) {
 	case DP_EVENT_KIND_NEIGHBOUR:
@@ -456,9 +459,6 @@ static void deliver_event(struct dp *dp, const struct dp_event_record *record)
 	case DP_EVENT_KIND_MOVED:
 		event.type = DP_EVENT_ENDPOINT_MOVED;
 		break;
-	case DP_EVENT_KIND_DEAD:
-		event.type = DP_EVENT_DEAD;
-		break;
 	}
 	if (dp->callbacks.event)
 		dp->callbacks.event(dp->ctx, &event);
@@ -467,7 +467,11 @@ static void deliver_event(struct dp *dp, const struct dp_event_record *record)
 void dp_service(struct dp *dp)
 {
 	struct dp_event_record record;
+	const char *stuck = dp_watchdog_look(&dp->watchdog, dp);
 
+	if (stuck && dp->callbacks.event)
+		dp->callbacks.event(
+			dp->ctx, &(struct dp_event){.type = DP_EVENT_DEAD, .text = stuck});
 	if (dp->underlay)
 		dp_underlay_service(dp->underlay, base_clock_now_ns());
 	dp_events_rearm(dp->events);

@@ -19,6 +19,7 @@
 #include "dp_rcu.h"
 #include "dp_tables.h"
 #include "dp_underlay.h"
+#include "dp_watchdog.h"
 #include "dp_worker.h"
 
 typedef void (*dp_nexthop_lookup)(const struct dp_underlay_view *view, const struct base_addr *dst,
@@ -46,6 +47,7 @@ struct dp {
 	struct dp_host *host; /* NULL: none configured */
 	struct dp_peers peers;
 	struct dp_counters host_counters; /* writer: the host thread, and control before it runs */
+	struct dp_watchdog watchdog;
 	int epoll_fd;
 	_Atomic bool must_stop; /* workers look at it once a round */
 	bool is_stepped;        /* no threads: a test runs the rounds (dp_test.h), */

@@ -17,7 +17,6 @@ enum dp_event_kind {
 	DP_EVENT_KIND_HANDSHAKE,
 	DP_EVENT_KIND_MOVED,
 	DP_EVENT_KIND_NEIGHBOUR, /* endpoint.addr is a gateway to resolve on @port */
-	DP_EVENT_KIND_DEAD,      /* text says which thread */
 };
 
 struct dp_event_record {
@@ -25,7 +24,6 @@ struct dp_event_record {
 	uint16_t port;
 	struct cr_key public_key;
 	struct base_endpoint endpoint;
-	const char *text; /* static */
 };
 
 struct dp_events;

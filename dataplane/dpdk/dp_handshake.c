@@ -21,8 +21,8 @@
 #define NOTES_PER_ROUND 256
 /* Commands that one message may cause; a message waits while a worker has no room for them. */
 #define COMMANDS_PER_MESSAGE 4
-/* A tick at least so often, should a deadline be far. */
-#define SLEEP_MAX_NS (10 * BASE_NS_PER_S)
+/* A round at least so often, so that the watchdog sees one. */
+#define SLEEP_MAX_NS BASE_NS_PER_S
 
 struct dp_handshake {
 	struct dp *dp;
@@ -314,6 +314,7 @@ bool dp_handshake_round(struct dp_handshake *handshake, uint64_t now_ns)
 	size_t keypairs, bytes;
 
 	handshake->now_ns = now_ns;
+	dp_counter_add(&handshake->counters.rounds, 1);
 	n = take_notes(handshake) + take_request(handshake) + take_messages(handshake);
 	if (wg_next_deadline_ns(handshake->device) <= now_ns) {
 		wg_tick(handshake->device, now_ns);

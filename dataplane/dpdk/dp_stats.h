@@ -37,6 +37,7 @@ struct dp_counters {
 	dp_counter handed_over_pkts;
 	dp_counter host_rx_pkts, host_tx_pkts;
 	dp_counter sleeps;
+	dp_counter rounds; /* of the thread's loop; dp_watchdog.h */
 	dp_counter busy_cycles, idle_cycles;
 	dp_counter stage_pkts[DP_STAGE_COUNT], stage_cycles[DP_STAGE_COUNT];
 	dp_counter drop_pkts[DP_DROPS_MAX];

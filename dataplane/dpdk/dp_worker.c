@@ -304,6 +304,7 @@ bool dp_worker_round(struct dp_worker *worker, uint64_t now_ns)
 	dp_tx_flush(worker);
 	say_all(worker);
 	wake_others(worker);
+	dp_counter_add(&worker->counters.rounds, 1);
 
 	if (n) {
 		dp_worker_mark(worker, DP_STAGE_TX, 0);

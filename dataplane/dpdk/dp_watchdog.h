@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Is every thread still going round? Each counts its rounds; once a second control looks whether the counts
+ * move. A sleeping thread wakes at least once a second of its own, so one that stands still for
+ * DP_WATCHDOG_LOOKS of control's own looks is stuck or dead. Looks are counted, not seconds: when the whole
+ * machine stood still, nobody is to blame. Control thread.
+ */
+#ifndef DP_WATCHDOG_H
+#define DP_WATCHDOG_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base_err.h"
+#include "dp_api.h"
+
+#define DP_WATCHDOG_LOOKS 10
+
+struct dp;
+
+struct dp_watchdog {
+	int fd; /* a timer: readable when it is time to look */
+	bool has_told;
+	uint64_t seen[DP_WORKERS_MAX + 1]; /* workers, then the handshake thread */
+	unsigned still[DP_WORKERS_MAX + 1];
+	char text[64];
+};
+
+BASE_MUST_CHECK int dp_watchdog_init(struct dp_watchdog *watchdog);
+void dp_watchdog_fini(struct dp_watchdog *watchdog);
+/** Look, if it is time. NULL, or once the line that says which thread; borrowed. */
+const char *dp_watchdog_look(struct dp_watchdog *watchdog, const struct dp *dp);
+
+#endif
