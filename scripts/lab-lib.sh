@@ -61,26 +61,27 @@ lab_up() {
 	ip netns add "$LAB_GW"
 	ip netns add "$LAB_PEER"
 	lab_enter
-	ip -n "$LAB_GW" link add under0 type veth peer name under0 netns "$LAB_PEER"
+	in_gw ip link add under0 type veth peer name under0 netns "$LAB_PEER"
 	# no duplicate address detection: the addresses are there at once
-	lab_address "$LAB_GW" under0 "$GW_UNDER4/24" "$GW_UNDER6/64"
-	lab_address "$LAB_PEER" under0 "$PEER_UNDER4/24" "$PEER_UNDER6/64"
+	lab_address gw under0 "$GW_UNDER4/24" "$GW_UNDER6/64"
+	lab_address peer under0 "$PEER_UNDER4/24" "$PEER_UNDER6/64"
 	# a 64 KiB segment of a peer on the same machine is no packet of a network
 	in_peer ethtool -K under0 gso off tx-udp-segmentation off >/dev/null 2>&1 || true
 	lab_keys
 }
 
+# lab_address gw|peer DEVICE ADDRESS...
 lab_address() {
-	local ns=$1 dev=$2 addr
+	local inside=in_$1 dev=$2 addr
 
 	shift 2
-	ip -n "$ns" link set lo up
-	ip -n "$ns" link set "$dev" up
+	"$inside" ip link set lo up
+	"$inside" ip link set "$dev" up
 	for addr in "$@"; do
 		if [[ $addr == *:* ]]; then
-			ip -n "$ns" addr add "$addr" dev "$dev" nodad
+			"$inside" ip addr add "$addr" dev "$dev" nodad
 		else
-			ip -n "$ns" addr add "$addr" dev "$dev"
+			"$inside" ip addr add "$addr" dev "$dev"
 		fi
 	done
 }
@@ -131,8 +132,8 @@ lab_is_empty() {
 	[[ -z $(ip netns pids "$LAB_GW")$(ip netns pids "$LAB_PEER") ]]
 }
 
-# Sets GW_EXEC and PEER_EXEC, the words that run a command in the namespaces. `ip netns exec` wants the
-# root to be a mount point, which that of a chroot need not be.
+# Sets GW_EXEC and PEER_EXEC, the words that run a command in the namespaces. `ip netns exec` and `ip -n`
+# want the root to be a mount point, which that of a chroot need not be.
 lab_enter() {
 	GW_EXEC=(ip netns exec "$LAB_GW") PEER_EXEC=(ip netns exec "$LAB_PEER")
 	"${GW_EXEC[@]}" true 2>/dev/null && return
@@ -262,8 +263,8 @@ wg_start() {
 	LAB_PIDS+=("$WG_PID")
 	wait_for 10 in_peer wg show "$LAB_WG" || return 1
 	in_peer wg set "$LAB_WG" listen-port "$PEER_PORT" private-key "$LAB_DIR/peer.key"
-	ip -n "$LAB_PEER" link set "$LAB_WG" mtu "$LAB_MTU"
-	lab_address "$LAB_PEER" "$LAB_WG" "$PEER4/24" "$PEER6/64"
+	in_peer ip link set "$LAB_WG" mtu "$LAB_MTU"
+	lab_address peer "$LAB_WG" "$PEER4/24" "$PEER6/64"
 }
 
 wg_stop() {

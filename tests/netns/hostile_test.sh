@@ -45,9 +45,9 @@ wrong_inner_source() {
 	local before
 
 	before=$(drops wrong_source)
-	ip -n "$LAB_PEER" addr add 10.9.0.77/32 dev "$LAB_WG"
+	in_peer ip addr add 10.9.0.77/32 dev "$LAB_WG"
 	in_peer ping -q -I 10.9.0.77 -i 0.2 -c 5 -w 2 "$GW4" || true
-	ip -n "$LAB_PEER" addr del 10.9.0.77/32 dev "$LAB_WG"
+	in_peer ip addr del 10.9.0.77/32 dev "$LAB_WG"
 	wait_for 5 drops_reach wrong_source $((before + 5))
 }
 

@@ -42,7 +42,7 @@ foreign_program_is_kept() {
 		>"$LAB_DIR/foreign.log" 2>&1 || code=$?
 	cat "$LAB_DIR/foreign.log"
 	((code == 1)) && grep -q foreign_pass "$LAB_DIR/foreign.log" || return 1
-	ip -n "$LAB_GW" -d link show under0 | grep -q xdp || return 1
+	in_gw ip -d link show under0 | grep -q xdp || return 1
 	in_gw ip link set dev under0 xdpgeneric off
 }
 

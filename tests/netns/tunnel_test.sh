@@ -120,14 +120,14 @@ leaves_nothing() {
 	gw_stop || code=$?
 	check "$kind: SIGTERM ends with 0" test "$code" = 0
 	check "$kind: no interface is left" test ! -e "/proc/sys/net/ipv4/conf/sandd0" -a \
-		-z "$(ip -n "$LAB_GW" -o link show sandd0 2>/dev/null)"
+		-z "$(in_gw ip -o link show sandd0 2>/dev/null)"
 	check "$kind: no XDP program is left" no_xdp
 	check "$kind: no socket of the tunnel is left" no_udp_socket
 	check "$kind: no API socket is left" test ! -e "$LAB_DIR/api.sock"
 }
 
 no_xdp() {
-	! ip -n "$LAB_GW" -d link show under0 | grep -E 'xdp'
+	! in_gw ip -d link show under0 | grep -E 'xdp'
 }
 
 no_udp_socket() {
