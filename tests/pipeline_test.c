@@ -242,10 +242,13 @@ static void test_inner(void **state)
 	uint32_t len = lab_inner(packet, "10.9.0.3", TO_GATEWAY, 8765, 100);
 	uint64_t counter = FAR_COUNTER;
 
+	lab_peer_add(&lab, false, false); /* 10.9.0.3 and fd00::3 are another's, .9 is nobody's */
+	inject_sealed(peer, counter++, packet, len);
+	lab_inner(packet, "10.9.0.9", TO_GATEWAY, 8765, len);
 	inject_sealed(peer, counter++, packet, len);
 	lab_inner(packet, "fd00::3", "fd00::1", 8765, len);
 	inject_sealed(peer, counter++, packet, len);
-	assert_int_equal(lab_drops(&lab, DP_DROP_WRONG_SOURCE), 2);
+	assert_int_equal(lab_drops(&lab, DP_DROP_WRONG_SOURCE), 3);
 	lab_inner(packet, "10.9.0.2", TO_GATEWAY, 8765, len);
 	inject_sealed(peer, counter++, packet, len - 1); /* lies */
 	inject_sealed(peer, counter++, packet, 19);

@@ -85,8 +85,7 @@ static void roam(struct dp_worker *worker, struct dp_peer *peer, struct rte_mbuf
 	dp_from_read(&from, frame, dp_pkt(m));
 	if (from.port_be16 == 0 || peer->endpoint_is_fixed)
 		return;
-	dp_peer_set_from(peer, &from, worker->now_ns);
-	dp_worker_note(worker, peer, DP_NOTE_MOVED);
+	dp_worker_move(worker, peer, &from);
 }
 
 static bool is_source_allowed(const struct dp_worker *worker, const struct dp_peer *peer,

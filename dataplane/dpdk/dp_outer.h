@@ -65,6 +65,13 @@ static inline bool dp_from_matches(
 	return memcmp(from->addrs, addrs + 8, 32) == 0;
 }
 
+/** Is it the same other end, whatever address of ours it asked? */
+static inline bool dp_from_same_end(const struct dp_from *a, const struct dp_from *b)
+{
+	return a->family == b->family && a->port_be16 == b->port_be16 &&
+		memcmp(a->addrs, b->addrs, dp_from_len(a->family) / 2) == 0;
+}
+
 /** Their address and port. */
 struct base_endpoint dp_from_endpoint(const struct dp_from *from);
 /** Our address; family NONE if not known. */

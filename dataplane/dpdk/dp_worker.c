@@ -46,6 +46,17 @@ void dp_worker_want_handshake(struct dp_worker *worker, struct dp_peer *peer)
 	dp_worker_note(worker, peer, DP_NOTE_WANT_HANDSHAKE);
 }
 
+void dp_worker_move(struct dp_worker *worker, struct dp_peer *peer, const struct dp_from *from)
+{
+	bool is_news = !dp_from_same_end(&peer->from, from);
+
+	if (memcmp(&peer->from, from, sizeof(*from)) == 0)
+		return;
+	dp_peer_set_from(peer, from, worker->now_ns);
+	if (is_news)
+		dp_worker_note(worker, peer, DP_NOTE_MOVED);
+}
+
 static void bury_one(struct dp_worker *worker, struct wg_keypair *keypair)
 {
 	keypair->owner_data = worker->dead_first;
@@ -119,12 +130,12 @@ static void endpoint(struct dp_worker *worker, const struct dp_command *cmd)
 		peer->endpoint_is_fixed = cmd->object != NULL;
 	else if (peer->endpoint_is_fixed)
 		return;
-	if (cmd->from.family == BASE_FAMILY_NONE ||
-		memcmp(&cmd->from, &peer->from, sizeof(cmd->from)) == 0)
+	if (cmd->from.family == BASE_FAMILY_NONE)
 		return;
-	dp_peer_set_from(peer, &cmd->from, worker->now_ns);
 	if (is_seen)
-		dp_worker_note(worker, peer, DP_NOTE_MOVED);
+		dp_worker_move(worker, peer, &cmd->from);
+	else if (!dp_from_same_end(&peer->from, &cmd->from))
+		dp_peer_set_from(peer, &cmd->from, worker->now_ns);
 }
 
 static void grow(struct dp_worker *worker, struct dp_index *larger)

@@ -202,6 +202,8 @@ void dp_tx_flush(struct dp_worker *worker);
 
 /* dp_worker.c: what the stages have to say. */
 void dp_worker_note(struct dp_worker *worker, struct dp_peer *peer, uint8_t bits);
+/** An authenticated message came from there: answers follow; who else knows is told if the end moved. */
+void dp_worker_move(struct dp_worker *worker, struct dp_peer *peer, const struct dp_from *from);
 void dp_worker_want_handshake(struct dp_worker *worker, struct dp_peer *peer);
 /** Keypairs that a change pushed out: unlink, and give back by way of the handshake thread. */
 void dp_worker_bury(struct dp_worker *worker, struct wg_keypair **dead, unsigned n);
