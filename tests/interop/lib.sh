@@ -17,7 +17,7 @@ end_all() {
 	local pid
 
 	for pid in "${PIDS[@]}"; do
-		kill -KILL "$pid" 2>/dev/null && wait "$pid" 2>/dev/null
+		{ kill -KILL "$pid" && wait "$pid"; } 2>/dev/null || true
 	done
 	rm -rf "$DIR"
 }
