@@ -16,6 +16,18 @@
 #include <ucontext.h>
 #include <unistd.h>
 
+/* Sanitizers bring a malloc of their own: gcc tells by macro, clang by feature. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define HAS_SANITIZER 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define HAS_SANITIZER 1
+#endif
+#endif
+#ifndef HAS_SANITIZER
+#define HAS_SANITIZER 0
+#endif
+
 static _Atomic bool is_counting;
 static _Atomic uint64_t syscalls, allocations;
 static _Atomic long last_syscall;
@@ -78,7 +90,7 @@ static bool install_filter(void)
 
 bool watch_thread_begin(void)
 {
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#if HAS_SANITIZER
 	return false;
 #else
 	struct sigaction action = {.sa_sigaction = on_trap, .sa_flags = SA_SIGINFO | SA_NODEFER};
@@ -114,7 +126,7 @@ long watch_thread_last_syscall(void)
 	return atomic_load(&last_syscall);
 }
 
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#if !HAS_SANITIZER
 /* The C library's own, under the names it keeps for this purpose. */
 void *__libc_malloc(size_t size);
 void *__libc_calloc(size_t n, size_t size);

@@ -12,9 +12,10 @@
 #include "dp_worker.h"
 #include "dp_dataplane.h"
 
-static const struct wg_data *message_of(struct rte_mbuf *m)
+/* A message lies at no alignment that its struct could count on: fields are loaded by offset. */
+static uint8_t *message_of(struct rte_mbuf *m)
 {
-	return rte_pktmbuf_mtod_offset(m, const struct wg_data *, dp_pkt(m)->payload_off);
+	return rte_pktmbuf_mtod_offset(m, uint8_t *, dp_pkt(m)->payload_off);
 }
 
 static void first_pass(struct dp_worker *worker, struct rte_mbuf **pkts, unsigned n)
@@ -23,7 +24,8 @@ static void first_pass(struct dp_worker *worker, struct rte_mbuf **pkts, unsigne
 	struct wg_keypair *keypairs[DP_BURST];
 
 	for (unsigned i = 0; i < n; i++) {
-		uint32_t index = base_load_le32(&message_of(pkts[i])->receiver_index_le32);
+		uint32_t index = base_load_le32(
+			message_of(pkts[i]) + offsetof(struct wg_data, receiver_index_le32));
 
 		keypairs[i] = dp_index_lookup(worker->index, index);
 		if (keypairs[i]) {
@@ -42,7 +44,7 @@ static void first_pass(struct dp_worker *worker, struct rte_mbuf **pkts, unsigne
 				keypair ? DP_DROP_STALE_KEYPAIR : DP_DROP_UNKNOWN_INDEX, pkts[i]);
 			continue;
 		}
-		payload = rte_pktmbuf_mtod_offset(pkts[i], uint8_t *, dp_pkt(pkts[i])->payload_off);
+		payload = message_of(pkts[i]);
 		counter = base_load_le64(payload + offsetof(struct wg_data, counter_le64));
 		/* Remembered here: the link of a keypair that dies within this burst changes. */
 		batch->peers[batch->n] = keypair->owner_data;

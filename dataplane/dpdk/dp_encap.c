@@ -126,13 +126,13 @@ void dp_encap_one(struct dp_worker *worker, struct dp_peer *peer, struct rte_mbu
 static void finish(struct dp_worker *worker, struct rte_mbuf *m, struct dp_peer *peer,
 	struct wg_keypair *keypair, const struct cr_aead_job *job)
 {
-	struct wg_data *header = (struct wg_data *)(job->dst - sizeof(*header));
+	struct wg_data header = {.type_le32 = WG_MESSAGE_DATA,
+		.receiver_index_le32 = keypair->remote_index_le32,
+		.counter_le64 = job->counter};
 	uint32_t len = job->len + (uint32_t)WG_DATA_OVERHEAD_BYTES;
 
-	header->type_le32 = WG_MESSAGE_DATA;
-	header->receiver_index_le32 = keypair->remote_index_le32;
-	header->counter_le64 = job->counter;
-	m->data_off = (uint16_t)(m->data_off - sizeof(*header));
+	memcpy(job->dst - sizeof(header), &header, sizeof(header));
+	m->data_off = (uint16_t)(m->data_off - sizeof(header));
 	m->data_len = (uint16_t)len;
 	m->pkt_len = len;
 	dp_counter_add(&peer->tx_pkts, 1);
