@@ -31,6 +31,7 @@
 static _Atomic bool is_counting;
 static _Atomic uint64_t syscalls, allocations;
 static _Atomic long last_syscall;
+#if !HAS_SANITIZER
 static __thread bool is_watched;
 
 /* The one place from which the filter lets system calls through. */
@@ -87,6 +88,8 @@ static bool install_filter(void)
 		return false;
 	return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) == 0;
 }
+
+#endif
 
 bool watch_thread_begin(void)
 {

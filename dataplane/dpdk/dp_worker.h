@@ -31,6 +31,7 @@
 #include "dp_stats.h"
 #include "dp_tables.h"
 #include "in_filter.h"
+#include "in_parse.h"
 
 #include <rte_ring_elem.h>
 
@@ -94,6 +95,13 @@ struct dp_tx_buffer {
 	struct rte_mbuf *pkts[DP_TX_BURST];
 };
 
+/** Where an inner packet goes; between the passes of dp_encap(). */
+struct dp_route {
+	struct in_packet packet;
+	struct dp_peer *peer;
+	uint32_t number;
+};
+
 /** A receive queue to poll. */
 struct dp_rx_queue {
 	uint16_t port; /* index into dp->ports */
@@ -144,6 +152,7 @@ struct dp_worker {
 	struct dp_index *index;
 	struct in_flows *flows;
 	struct dp_batch open, seal;
+	struct dp_route routes[DP_BURST];
 	struct dp_tx_buffer tx[DP_PORTS_MAX];
 	struct rte_mbuf *to_host[DP_BURST];
 	unsigned n_to_host;
