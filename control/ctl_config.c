@@ -584,8 +584,13 @@ static int config_read(struct ctl_config *config, const char *path, void (*warn)
 			"%s: no such file; copy sandd-gw.example.yaml there, or name another with "
 			"--config FILE",
 			path);
+	else if (rc == -EFBIG)
+		base_error_set(ret_error, rc, "%s: larger than %u bytes, which no configuration is",
+			path, CTL_CONFIG_BYTES_MAX);
 	else if (rc < 0)
-		base_error_set(ret_error, rc, "%s: %s", path, strerror(-rc));
+		base_error_set(ret_error, rc,
+			"%s: %s; --config needs a file that this user may read", path,
+			rc == -EINVAL ? "No regular file" : strerror(-rc));
 	else
 		rc = config_load_text(config, text, len, warn, ret_error);
 	free(text);

@@ -78,6 +78,14 @@ static const struct bad_case bad_cases[] = {
 		"9: listen_port: '65536' is not a whole number from 0 to 65535"},
 	{"negative number", TUNNEL "memory_mb: -1\n",
 		"9: memory_mb: '-1' is not a whole number from 0 to 4294967295"},
+	{"fraction", TUNNEL "listen_port: 51820.5\n",
+		"9: listen_port: '51820.5' is not a whole number from 0 to 65535"},
+	{"number with a tail", TUNNEL "peers:\n  - {name: a, keepalive: 25s}\n",
+		"10: peers[0].keepalive: '25s' is not a whole number from 0 to 65535"},
+	{"octal", TUNNEL "workers:\n  cpus: [1, 010]\n",
+		"10: workers.cpus[1]: '010' is not a whole number from 0 to 4294967295"},
+	{"control character", TUNNEL "log_level: \x1b[31m\n",
+		"9: not text: control characters are not allowed; write the file in UTF-8"},
 	{"list for a number", TUNNEL "listen_port: [1]\n",
 		"9: listen_port: wrong type; it must be a whole number from 0 to 65535"},
 	{"number for a list", TUNNEL "peers: 5\n",
@@ -252,9 +260,20 @@ static const struct bad_case bad_cases[] = {
 	{"overlapping allowed IPs",
 		TUNNEL "peers:\n" PEER_1 "  - {name: b, public_key: " KEY_2
 		       ", allowed_ips: [10.9.0.3, 10.9.0.2]}\n",
-		"11: peers[1].allowed_ips[1]: 10.9.0.2/32 of b is peers[0].allowed_ips[0] (a) "
-		"already; a "
-		"prefix leads to one peer"},
+		"11: peers[1].allowed_ips[1]: 10.9.0.2/32 of b is the same as 10.9.0.2/32, "
+		"peers[0].allowed_ips[0] (a); an address leads to one peer: narrow or remove one"},
+	{"allowed IPs around another peer's",
+		TUNNEL "peers:\n" PEER_1 "  - {name: b, public_key: " KEY_2
+		       ", allowed_ips: [10.8.0.0/16, 10.9.0.0/24]}\n",
+		"11: peers[1].allowed_ips[1]: 10.9.0.0/24 of b overlaps 10.9.0.2/32, "
+		"peers[0].allowed_ips[0] (a); an address leads to one peer: narrow or remove one"},
+	{"allowed IPs inside another peer's, behind one of its own",
+		TUNNEL "peers:\n"
+		       "  - {name: a, public_key: " KEY_1
+		       ", allowed_ips: [\"fd00::/16\", \"fd00:1::/32\"]}\n"
+		       "  - {name: b, public_key: " KEY_2 ", allowed_ips: [\"fd00:2::/32\"]}\n",
+		"11: peers[1].allowed_ips[0]: fd00:2::/32 of b overlaps fd00::/16, "
+		"peers[0].allowed_ips[0] (a); an address leads to one peer: narrow or remove one"},
 	{"bad host address",
 		"private_key_file: @/private.key\nports: [{kind: af_xdp, device: e}]\n"
 		"host:\n  addresses: [10.9.0.1/33]\n",
@@ -341,7 +360,8 @@ static void missing_file_is_told(void **state)
 		"another "
 		"with --config FILE");
 	assert_null(ctl_config_load("/", NULL, &err));
-	assert_string_equal(err.text, "/: Is a directory");
+	assert_string_equal(
+		err.text, "/: Is a directory; --config needs a file that this user may read");
 }
 
 static void defaults_are_filled_in(void **state)

@@ -266,25 +266,57 @@ static int check_keys(struct load *load, struct mention *mentions)
 		peers[twice[-1].peer].name);
 }
 
+static const struct base_prefix *prefix_of(const struct mention *mention)
+{
+	return mention->value;
+}
+
+/* Two mentions of which the first prefix holds the second, or is the same: the later one in the file is wrong. */
+static int overlap_error(
+	struct load *load, const struct mention *outer, const struct mention *inner)
+{
+	const struct ctl_peer *peers = load->config->peers;
+	bool is_inner_later = compare_position(outer, inner) < 0;
+	const struct mention *earlier = is_inner_later ? outer : inner;
+	const struct mention *later = is_inner_later ? inner : outer;
+	char text[BASE_PREFIX_TEXT_LEN], other[BASE_PREFIX_TEXT_LEN], key[32];
+	const char *relation = "overlaps";
+
+	if (order_prefixes(prefix_of(outer), prefix_of(inner)) == 0)
+		relation = "is the same as";
+	load->index = later->peer;
+	snprintf(key, sizeof(key), "allowed_ips[%u]", later->entry);
+	return ctl_yaml_error(load->yaml, load->err, path_of(load, key),
+		"%s of %s %s %s, peers[%u].allowed_ips[%u] (%s); an address leads to one peer: "
+		"narrow or remove one",
+		base_prefix_print(text, prefix_of(later)), peers[later->peer].name, relation,
+		base_prefix_print(other, prefix_of(earlier)), earlier->peer, earlier->entry,
+		peers[earlier->peer].name);
+}
+
+/*
+ * In order, a prefix stands before all that lie in it. What lies in the last one that lay in none is its peer's
+ * or an overlap.
+ */
 static int check_prefixes(struct load *load, struct mention *mentions)
 {
 	const struct ctl_peer *peers = load->config->peers;
-	char text[BASE_PREFIX_TEXT_LEN], key[32];
-	const struct mention *twice;
+	const struct mention *outer = NULL;
 	size_t n = 0;
 
 	for (unsigned i = 0; i < load->config->n_peers; i++)
 		for (unsigned j = 0; j < peers[i].dp.n_allowed_ips; j++)
 			mentions[n++] = (struct mention){&peers[i].allowed_ips[j], i, j};
-	twice = find_twice(mentions, n, compare_prefixes);
-	if (!twice)
-		return 0;
-	load->index = twice->peer;
-	snprintf(key, sizeof(key), "allowed_ips[%u]", twice->entry);
-	return ctl_yaml_error(load->yaml, load->err, path_of(load, key),
-		"%s of %s is peers[%u].allowed_ips[%u] (%s) already; a prefix leads to one peer",
-		base_prefix_print(text, twice->value), peers[twice->peer].name, twice[-1].peer,
-		twice[-1].entry, peers[twice[-1].peer].name);
+	qsort(mentions, n, sizeof(*mentions), compare_prefixes);
+	for (size_t i = 0; i < n; i++) {
+		if (!outer ||
+			!base_prefix_contains(prefix_of(outer), &prefix_of(&mentions[i])->addr))
+			outer = &mentions[i];
+		else if (outer->peer != mentions[i].peer ||
+			order_prefixes(prefix_of(outer), prefix_of(&mentions[i])) == 0)
+			return overlap_error(load, outer, &mentions[i]);
+	}
+	return 0;
 }
 
 static int check_unique(struct load *load)

@@ -280,6 +280,27 @@ static int explain(
 	return ctl_yaml_error(yaml, ret_error, complaint->path, "%s", message);
 }
 
+/* For the walk over all values. */
+struct check {
+	const struct ctl_yaml *yaml;
+	struct base_error *err;
+};
+
+/* libcyaml takes "5x" for 5 and "010" for 8: a number here is its digits. */
+static int check_number(void *ctx, const char *path, const char *text)
+{
+	const struct check *check = ctx;
+	const cyaml_schema_value_t *value = schema_at(path);
+	size_t n_digits = strspn(text, "0123456789");
+	char words[160];
+
+	if (!value || value->type != CYAML_UINT ||
+		(text[n_digits] == '\0' && (text[0] != '0' || n_digits == 1)))
+		return 0;
+	describe(words, sizeof(words), value);
+	return ctl_yaml_error(check->yaml, check->err, path, "'%s' is not %s", text, words);
+}
+
 static cyaml_config_t cyaml_config(struct complaint *complaint)
 {
 	return (cyaml_config_t){
@@ -299,8 +320,15 @@ struct ctl_raw *ctl_raw_load(
 	cyaml_data_t *data = NULL;
 	cyaml_err_t rc = cyaml_load_data((const uint8_t *)text, len, &config, &top, &data, NULL);
 
-	if (rc == CYAML_OK && data)
-		return (struct ctl_raw *)data;
+	if (rc == CYAML_OK && data) {
+		struct check check = {yaml, ret_error};
+
+		if (ctl_yaml_each(yaml, check_number, &check) == 0)
+			return (struct ctl_raw *)data;
+		ctl_raw_free((struct ctl_raw *)data);
+		errno = EINVAL;
+		return NULL;
+	}
 	if (rc == CYAML_ERR_OOM) {
 		base_error_set(ret_error, -ENOMEM, "configuration: out of memory");
 		errno = ENOMEM;

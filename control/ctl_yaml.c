@@ -120,6 +120,58 @@ unsigned ctl_yaml_line(const struct ctl_yaml *yaml, const char *path)
 	return step.line;
 }
 
+/* One walk over the document. */
+struct walk {
+	const struct ctl_yaml *yaml;
+	int (*visit)(void *ctx, const char *path, const char *text);
+	void *ctx;
+	char path[256];
+};
+
+/* @at: length of the path of @node. Depth: the schema's, which bounds what gets here. */
+static int walk_node(struct walk *walk, const yaml_node_t *node, size_t at)
+{
+	yaml_document_t *document = document_of(walk->yaml);
+	size_t room = sizeof(walk->path) - at;
+	int rc = 0, n;
+
+	if (node->type == YAML_SCALAR_NODE)
+		return walk->visit(walk->ctx, walk->path, (const char *)node->data.scalar.value);
+	if (node->type == YAML_SEQUENCE_NODE) {
+		size_t count =
+			(size_t)(node->data.sequence.items.top - node->data.sequence.items.start);
+
+		for (size_t i = 0; rc == 0 && i < count; i++) {
+			n = snprintf(walk->path + at, room, "[%zu]", i);
+			if ((size_t)n < room)
+				rc = walk_node(walk,
+					yaml_document_get_node(
+						document, node->data.sequence.items.start[i]),
+					at + (size_t)n);
+		}
+		return rc;
+	}
+	for (yaml_node_pair_t *pair = node->data.mapping.pairs.start;
+		rc == 0 && pair < node->data.mapping.pairs.top; pair++) {
+		const yaml_node_t *key = yaml_document_get_node(document, pair->key);
+
+		n = snprintf(walk->path + at, room, "%s%s", at ? "." : "",
+			(const char *)key->data.scalar.value);
+		if ((size_t)n < room)
+			rc = walk_node(walk, yaml_document_get_node(document, pair->value),
+				at + (size_t)n);
+	}
+	return rc;
+}
+
+int ctl_yaml_each(const struct ctl_yaml *yaml,
+	int (*visit)(void *ctx, const char *path, const char *text), void *ctx)
+{
+	struct walk walk = {.yaml = yaml, .visit = visit, .ctx = ctx};
+
+	return walk_node(&walk, yaml_document_get_root_node(document_of(yaml)), 0);
+}
+
 int ctl_yaml_error(const struct ctl_yaml *yaml, struct base_error *ret_error, const char *path,
 	const char *fmt, ...)
 {
@@ -133,10 +185,20 @@ int ctl_yaml_error(const struct ctl_yaml *yaml, struct base_error *ret_error, co
 		ctl_yaml_line(yaml, path), path, *path ? ": " : "", text);
 }
 
-static int syntax_error(
-	const struct ctl_yaml *yaml, const yaml_parser_t *parser, struct base_error *ret_error)
+static int syntax_error(const struct ctl_yaml *yaml, const yaml_parser_t *parser, const char *text,
+	struct base_error *ret_error)
 {
 	unsigned line = mark_line(parser->problem_mark);
+
+	/* What cannot even be read as text has an offset only. */
+	if (parser->error == YAML_READER_ERROR) {
+		line = 1;
+		for (size_t i = 0; i < parser->problem_offset; i++)
+			line += text[i] == '\n';
+		return base_error_set(ret_error, -EINVAL,
+			"%s:%u: not text: %s; write the file in UTF-8", yaml->file, line,
+			parser->problem);
+	}
 
 	if (parser->error == YAML_MEMORY_ERROR)
 		return base_error_set(ret_error, -ENOMEM, "%s: out of memory", yaml->file);
@@ -147,14 +209,15 @@ static int syntax_error(
 }
 
 /* The first document must be a mapping, and the only one. */
-static int load(struct ctl_yaml *yaml, yaml_parser_t *parser, struct base_error *ret_error)
+static int load(struct ctl_yaml *yaml, yaml_parser_t *parser, const char *text,
+	struct base_error *ret_error)
 {
 	yaml_document_t second;
 	yaml_node_t *root;
 	unsigned line = 0;
 
 	if (!yaml_parser_load(parser, &yaml->document))
-		return syntax_error(yaml, parser, ret_error);
+		return syntax_error(yaml, parser, text, ret_error);
 	yaml->has_document = true;
 	root = yaml_document_get_root_node(&yaml->document);
 	if (!root)
@@ -167,7 +230,7 @@ static int load(struct ctl_yaml *yaml, yaml_parser_t *parser, struct base_error 
 			"every key",
 			yaml->file, mark_line(root->start_mark));
 	if (!yaml_parser_load(parser, &second))
-		return syntax_error(yaml, parser, ret_error);
+		return syntax_error(yaml, parser, text, ret_error);
 	if (yaml_document_get_root_node(&second))
 		line = mark_line(second.start_mark);
 	yaml_document_delete(&second);
@@ -191,7 +254,7 @@ struct ctl_yaml *ctl_yaml_new(
 	if (!yaml->file || !yaml_parser_initialize(&parser))
 		goto err;
 	yaml_parser_set_input_string(&parser, (const unsigned char *)text, len);
-	rc = load(yaml, &parser, ret_error);
+	rc = load(yaml, &parser, text, ret_error);
 	yaml_parser_delete(&parser);
 	if (rc == 0)
 		return yaml;

@@ -34,6 +34,13 @@ bool ctl_yaml_has(const struct ctl_yaml *yaml, const char *path);
  */
 unsigned ctl_yaml_line(const struct ctl_yaml *yaml, const char *path);
 
+/**
+ * Call @visit for every scalar, in the order of the file, with its path and its text. It ends at the first call
+ * that does not return 0, and returns what that did.
+ */
+int ctl_yaml_each(const struct ctl_yaml *yaml,
+	int (*visit)(void *ctx, const char *path, const char *text), void *ctx);
+
 /** "FILE:LINE: PATH: text" into @ret_error; returns -EINVAL. */
 BASE_PRINTF(4, 5)
 int ctl_yaml_error(const struct ctl_yaml *yaml, struct base_error *ret_error, const char *path,
