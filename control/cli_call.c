@@ -179,7 +179,8 @@ static void explain(const struct cli *cli, int error, struct base_error *ret_rea
 		break;
 	case ECONNREFUSED:
 		base_error_set(ret_reason, 0,
-			"%s: nobody listens there: sandd-gw has ended; start it again",
+			"%s: nobody listens there: sandd-gw has ended (start it again), or has its "
+			"socket elsewhere (--socket)",
 			cli->socket);
 		break;
 	case ECONNRESET:
@@ -291,5 +292,13 @@ int cli_print_json(json_t *document)
 
 	json_decref(document);
 	putchar('\n');
-	return rc == 0 && fflush(stdout) == 0 ? CLI_OK : CLI_FAILED;
+	return cli_flush() == CLI_OK && rc == 0 ? CLI_OK : CLI_FAILED;
+}
+
+int cli_flush(void)
+{
+	if (fflush(stdout) == 0 && !ferror(stdout))
+		return CLI_OK;
+	fprintf(stderr, "sandctl: standard output cannot be written: %s\n", strerror(errno));
+	return CLI_FAILED;
 }

@@ -85,7 +85,9 @@ json_t *cli_call(const struct cli *cli, const char *path, json_t *body, long tim
 
 /** GET for a command: the document, or NULL after telling the error. */
 json_t *cli_get(const struct cli *cli, const char *path);
-/** Print a document on one line and free it. */
+/** The end of what a command prints: CLI_OK, or CLI_FAILED after telling that it could not be written. */
+int cli_flush(void);
+/** Print a document on one line and free it; returns as cli_flush(). */
 int cli_print_json(json_t *document);
 
 #endif

@@ -56,7 +56,7 @@ static int take_options(struct cli *cli, struct call *call, int argc, char **arg
 		case 'e':
 			if (!take_env(call, optarg))
 				return cli_fail(cli, CLI_EXEC_FAILED, "usage",
-					"--env %s: NAME=VALUE, in UTF-8", optarg);
+					"--env %s: write it as NAME=VALUE, in UTF-8", optarg);
 			break;
 		case 'C':
 			json_object_set_new(call->body, "cwd", json_string(optarg));
@@ -143,16 +143,16 @@ static int show_result(const struct cli *cli, json_t *document)
 	int rc;
 
 	if (cli->is_json) {
-		rc = cli_print_json(document) == CLI_OK ? 0 : -EIO;
-	} else {
-		rc = write_text(json_object_get(document, "stdout"), stdout);
-		write_text(json_object_get(document, "stderr"), stderr);
-		if (is_cut)
-			fputs("sandctl: the output was longer than the daemon sends; its end is "
-			      "cut\n",
-				stderr);
-		json_decref(document);
+		if (cli_print_json(document) != CLI_OK)
+			return CLI_EXEC_FAILED;
+		return exit_code < 0 ? CLI_EXEC_KILLED : (int)(exit_code & 0xff);
 	}
+	rc = write_text(json_object_get(document, "stdout"), stdout);
+	write_text(json_object_get(document, "stderr"), stderr);
+	if (is_cut)
+		fputs("sandctl: the output was longer than the daemon sends; its end is cut\n",
+			stderr);
+	json_decref(document);
 	if (rc < 0)
 		return cli_fail(
 			cli, CLI_EXEC_FAILED, "output", "standard output cannot be written");
@@ -180,6 +180,13 @@ static int run_call(const struct cli *cli, struct call *call)
 	return exit_code;
 }
 
+/* No daemon has another one (ctl_registry.c), and some would lead to another path. */
+static bool is_id(const char *id)
+{
+	return *id && strlen(id) <= WS_ID_BYTES_MAX && !strchr(id, '/') && strcmp(id, ".") != 0 &&
+		strcmp(id, "..") != 0;
+}
+
 int cli_exec(struct cli *cli, int argc, char **argv)
 {
 	struct call call = {
@@ -194,9 +201,11 @@ int cli_exec(struct cli *cli, int argc, char **argv)
 		if (!call.daemon_id)
 			exit_code = cli_fail(cli, CLI_EXEC_FAILED, "usage",
 				"name a daemon; sandctl daemons lists them");
-		else if (strlen(call.daemon_id) > WS_ID_BYTES_MAX)
-			exit_code = cli_fail(
-				cli, CLI_EXEC_UNKNOWN, "unknown_daemon", "no id is that long");
+		else if (!is_id(call.daemon_id))
+			exit_code = cli_fail(cli, CLI_EXEC_UNKNOWN, "unknown_daemon",
+				"no daemon can have the id \"%.64s\"; sandctl daemons lists those "
+				"that are",
+				call.daemon_id);
 	}
 	if (exit_code < 0)
 		exit_code = take_command(cli, &call, argv + optind + 1);

@@ -21,7 +21,7 @@ static json_t *begin(struct cli *cli, int argc, char **argv, const char *path, i
 static int end(json_t *document)
 {
 	json_decref(document);
-	return fflush(stdout) == 0 ? CLI_OK : CLI_FAILED;
+	return cli_flush();
 }
 
 /* Append the texts of a list, with ", " between. */

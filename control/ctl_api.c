@@ -92,7 +92,7 @@ static void on_exec_done(void *user, const struct ctl_exec_result *result)
 			break;
 		case CTL_EXEC_TIMEOUT:
 			ws_http_reply_error(req, 504, "timeout",
-				"no end of the command within %llu s",
+				"the command did not end within %llu s",
 				(unsigned long long)waiter->timeout_s);
 			break;
 		case CTL_EXEC_LOST:

@@ -300,14 +300,29 @@ static int register_anew(
 	return 0;
 }
 
+/* An id is a segment of the API's paths: it must stay one when HTTP has decoded and normalized it. */
+static const char *refuse_id(const char *id)
+{
+	size_t len = strlen(id);
+
+	if (len == 0 || len > WS_ID_BYTES_MAX)
+		return "daemon_id must have 1 to 256 bytes";
+	if (strcmp(id, ".") == 0 || strcmp(id, "..") == 0)
+		return "daemon_id must be more than dots";
+	for (size_t i = 0; i < len; i++)
+		if (id[i] == '/' || (unsigned char)id[i] < ' ' || id[i] == 0x7f)
+			return "daemon_id must not hold '/' or control characters";
+	return NULL;
+}
+
 int ctl_session_register(struct ctl_session *session, const struct ws_register *message,
 	uint64_t now_ns, const char **ret_refusal)
 {
-	size_t len = strlen(message->daemon_id);
+	const char *refusal = refuse_id(message->daemon_id);
 	int rc;
 
-	if (len == 0 || len > WS_ID_BYTES_MAX) {
-		*ret_refusal = "daemon_id must have 1 to 256 bytes";
+	if (refusal) {
+		*ret_refusal = refusal;
 		return -EINVAL;
 	}
 	if (session->is_hung_up) {

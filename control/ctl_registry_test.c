@@ -183,6 +183,23 @@ static void bad_ids_are_refused(void **state)
 	ctl_session_close(session);
 }
 
+/* Operators name a daemon in a path: what cannot be named there is refused at the door. */
+static void id_fits_into_a_path(void **state)
+{
+	static const char *const bad[] = {
+		".", "..", "/", "a/b", "a/../b", "//", "a\nb", "\x1b[2J", "a\x7f"};
+	static const char *const good[] = {"...", "a b", "x%2Fy", "q?z", "h#i", "\xc3\xa9", "exec"};
+	struct ctl_session *session = open_session("1", S);
+
+	for (size_t i = 0; i < BASE_ARRAY_LEN(bad); i++)
+		if (register_as(session, bad[i], S) != -EINVAL)
+			fail_msg("registered as \"%s\"", bad[i]);
+	for (size_t i = 0; i < BASE_ARRAY_LEN(good); i++)
+		if (register_as(session, good[i], S) != 0)
+			fail_msg("not registered as \"%s\"", good[i]);
+	ctl_session_close(session);
+}
+
 /* What a daemon says of itself cannot grow memory, and is not cut inside a character. */
 static void long_metadata_is_cut(void **state)
 {
@@ -263,6 +280,7 @@ int main(void)
 		CASE(silent_daemon_is_reaped_and_may_come_back),
 		CASE(session_without_registration_is_hung_up_on_once),
 		CASE(bad_ids_are_refused),
+		CASE(id_fits_into_a_path),
 		CASE(long_metadata_is_cut),
 		CASE(random_steps_agree_with_naive_twin),
 	};
