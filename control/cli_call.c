@@ -5,6 +5,7 @@
  * gateway says on this socket is a status line, a Content-Length and a body (ws_http.c).
  */
 #include "base_clock.h"
+#include "ws_utf8.h"
 #include "cli_command.h"
 
 #include <poll.h>
@@ -258,14 +259,21 @@ int cli_fail(const struct cli *cli, int exit_code, const char *code, const char 
 {
 	char text[1024];
 	va_list ap;
+	size_t len;
 
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
-	if (cli->is_json)
-		cli_print_json(json_pack("{s:{s:s, s:s}}", "error", "code", code, "message", text));
-	else
+	if (cli->is_json) {
+		/* It may quote what was typed. */
+		char *clean = ws_utf8_repair(text, strlen(text), &len);
+
+		cli_print_json(json_pack("{s:{s:s, s:s}}", "error", "code", code, "message",
+			clean ? clean : "out of memory"));
+		free(clean);
+	} else {
 		fprintf(stderr, "sandctl: %s\n", text);
+	}
 	return exit_code;
 }
 

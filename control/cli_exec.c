@@ -59,7 +59,9 @@ static int take_options(struct cli *cli, struct call *call, int argc, char **arg
 					"--env %s: write it as NAME=VALUE, in UTF-8", optarg);
 			break;
 		case 'C':
-			json_object_set_new(call->body, "cwd", json_string(optarg));
+			if (json_object_set_new(call->body, "cwd", json_string(optarg)) < 0)
+				return cli_fail(cli, CLI_EXEC_FAILED, "usage",
+					"--cwd %s: must be UTF-8", optarg);
 			break;
 		case CLI_OPTION_HELP:
 			return CLI_OK;
@@ -74,18 +76,23 @@ static int take_options(struct cli *cli, struct call *call, int argc, char **arg
 static int take_command(struct cli *cli, struct call *call, char **words)
 {
 	json_t *argv;
+	int rc = 0;
 
 	if (!words[0])
 		return cli_fail(cli, CLI_EXEC_FAILED, "usage",
 			"no command; for example: sandctl exec %s -- uname -a", call->daemon_id);
 	if (!words[1]) {
-		json_object_set_new(call->body, "command", json_string(words[0]));
+		rc = json_object_set_new(call->body, "command", json_string(words[0]));
 	} else {
 		argv = json_array();
-		for (; *words; words++)
-			json_array_append_new(argv, json_string(*words));
+		for (; *words && rc == 0; words++)
+			rc = json_array_append_new(argv, json_string(*words));
 		json_object_set_new(call->body, "argv", argv);
 	}
+	if (rc < 0)
+		return cli_fail(cli, CLI_EXEC_FAILED, "usage",
+			"the command must be UTF-8; let the shell there make other bytes, "
+			"with printf");
 	return -1;
 }
 

@@ -46,6 +46,10 @@ ctl() {
 	"$BIN/sandctl" --socket "$DIR/api.sock" "$@"
 }
 
+ctl_full() {
+	ctl "$@" >/dev/full
+}
+
 # code WANTED CMD...: it must end with this exit code.
 code() {
 	local wanted=$1 got=0
@@ -216,6 +220,10 @@ main() {
 	check "environment" prints 'x y' ctl exec w1 --env 'A=x y' -- 'echo "$A"'
 	check "directory" prints / ctl exec w1 --cwd / -- pwd
 	check "words stay whole" prints "a b|*|it's|" ctl exec w1 -- printf '%s|\n' "a b|*|it's"
+	check "a word that is no UTF-8 is refused, not left out" \
+		code 125 ctl exec w1 -- printf '%s|' a $'\xff' b
+	check "so is a daemon that no path can name" code 126 ctl exec a/b -- true
+	check "a full disk is told" code 1 ctl_full daemons
 	check "commands run side by side" side_by_side
 	check "caller goes away" caller_goes_away
 	check "audit log cannot be forged" audit_is_safe
