@@ -11,13 +11,16 @@
  */
 #include "ws_exec.h"
 
+#include "ws_family.h"
 #include "ws_utf8.h"
 
 #include <fcntl.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdlib.h>
 #include <sys/queue.h>
+#include <sys/random.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <uv.h>
@@ -31,6 +34,9 @@
 #define TIMEOUT_S_MAX UINT64_C(31536000)
 #define READ_BYTES 65536
 #define MARK_BYTES_MAX 80
+#define FAMILY_MARK_NAME "SANDD_COMMAND"
+/* The name, "=", 16 digits, a dot, a number. */
+#define FAMILY_MARK_LEN 56
 
 enum phase { RUNNING, ENDING, ANSWERED };
 
@@ -49,7 +55,8 @@ struct command {
 	enum phase phase;
 	char *request_id;
 	uint64_t tag;
-	pid_t pid; /* and process group; 0 once reaped */
+	pid_t pid; /* and process group and session; 0 once reaped */
+	char family_mark[FAMILY_MARK_LEN];
 	bool is_exited;
 	int32_t exit_code;
 	uint64_t started_ns;
@@ -67,6 +74,8 @@ struct ws_exec {
 	uv_signal_t child;
 	size_t output_bytes; /* of all streams */
 	char *buffer;        /* one read */
+	uint64_t n_marks,
+		instance; /* instance is random: other daemons of this machine mark their commands too */
 	struct ws_exec_stats stats;
 	LIST_HEAD(, command) commands;
 };
@@ -179,6 +188,12 @@ static void answer(struct command *command, bool is_timed_out)
 	stream_free(&command->err);
 }
 
+static void command_signal(const struct command *command, int number)
+{
+	if (command->pid)
+		ws_family_signal(command->pid, command->family_mark, number);
+}
+
 /* Something ended: the leader, a pipe, the patience. */
 static void command_advance(struct command *command)
 {
@@ -186,6 +201,9 @@ static void command_advance(struct command *command)
 
 	if (command->phase != ANSWERED && is_over) {
 		uv_timer_stop(&command->timer);
+		/* Who was deaf to SIGTERM need not have held a pipe. */
+		if (command->phase == ENDING)
+			command_signal(command, SIGKILL);
 		answer(command, command->phase == ENDING);
 	}
 	if (command->phase == ANSWERED && command->is_exited) {
@@ -200,11 +218,11 @@ static void on_deadline(uv_timer_t *timer)
 
 	if (command->phase == RUNNING) {
 		command->phase = ENDING;
-		(void)kill(-command->pid, SIGTERM);
+		command_signal(command, SIGTERM);
 		uv_timer_start(timer, on_deadline, GRACE_MS, 0);
 		return;
 	}
-	(void)kill(-command->pid, SIGKILL);
+	command_signal(command, SIGKILL);
 	answer(command, true);
 	command_advance(command);
 }
@@ -299,6 +317,9 @@ static bool is_overridden(const char *variable, const struct ws_execute_command 
 {
 	size_t len = strcspn(variable, "=");
 
+	/* The daemon may be another one's command. */
+	if (len == strlen(FAMILY_MARK_NAME) && memcmp(variable, FAMILY_MARK_NAME, len) == 0)
+		return true;
 	for (size_t i = 0; i < command->n_env; i++)
 		if (strncmp(command->env[i].name, variable, len) == 0 &&
 			command->env[i].name[len] == '\0')
@@ -315,10 +336,10 @@ static void free_env(char **env, size_t n_own)
 	free(env);
 }
 
-/* The command's variables first (ours to free), then those of the daemon that it does not replace. */
-static char **build_env(const struct ws_execute_command *command)
+/* The mark, the command's variables (ours to free), then those of the daemon that it does not replace. */
+static char **build_env(const struct ws_execute_command *command, const char *mark)
 {
-	size_t n = command->n_env;
+	size_t n = 1 + command->n_env;
 	char **env;
 
 	for (char **at = environ; *at; at++)
@@ -326,11 +347,15 @@ static char **build_env(const struct ws_execute_command *command)
 	env = calloc(n + 1, sizeof(*env));
 	if (!env)
 		return NULL;
-	for (n = 0; n < command->n_env; n++)
-		if (asprintf(&env[n], "%s=%s", command->env[n].name, command->env[n].value) < 0) {
+	for (n = 0; n <= command->n_env; n++) {
+		const struct ws_pair *own = n ? &command->env[n - 1] : NULL;
+
+		if (asprintf(&env[n], "%s%s%s", own ? own->name : mark, own ? "=" : "",
+			    own ? own->value : "") < 0) {
 			free_env(env, n);
 			return NULL;
 		}
+	}
 	for (char **at = environ; *at; at++)
 		if (!is_overridden(*at, command))
 			env[n++] = *at;
@@ -398,8 +423,8 @@ static void close_pair(int fds[2])
 }
 
 /* Pipes, folder, environment, process. On success the reading ends are in @reads. */
-static int start_process(const struct ws_execute_command *command, int reads[2], pid_t *ret_pid,
-	struct base_error *ret_error)
+static int start_process(const struct ws_execute_command *command, const char *mark, int reads[2],
+	pid_t *ret_pid, struct base_error *ret_error)
 {
 	int out[2] = {-1, -1}, err[2] = {-1, -1}, cwd_fd = -1, ret;
 	char **env = NULL;
@@ -415,12 +440,12 @@ static int start_process(const struct ws_execute_command *command, int reads[2],
 	}
 	if (pipe2(out, O_CLOEXEC) || pipe2(err, O_CLOEXEC))
 		ret = -errno;
-	env = ret ? NULL : build_env(command);
+	env = ret ? NULL : build_env(command, mark);
 	if (!ret && !env)
 		ret = -ENOMEM;
 	if (!ret)
 		ret = spawn(command, cwd_fd, (int[]){out[1], err[1]}, env, ret_pid);
-	free_env(env, command->n_env);
+	free_env(env, 1 + command->n_env);
 	if (cwd_fd >= 0)
 		close(cwd_fd);
 	if (ret) {
@@ -506,7 +531,9 @@ int ws_exec_start(struct ws_exec *exec, const struct ws_execute_command *wanted,
 	command->exec = exec;
 	command->tag = tag;
 	command->started_ns = uv_hrtime();
-	ret = start_process(wanted, reads, &command->pid, ret_error);
+	snprintf(command->family_mark, sizeof(command->family_mark),
+		FAMILY_MARK_NAME "=%016" PRIx64 ".%" PRIu64, exec->instance, exec->n_marks++);
+	ret = start_process(wanted, command->family_mark, reads, &command->pid, ret_error);
 	if (ret) {
 		exec->stats.failed_to_start++;
 		free(command->request_id);
@@ -543,6 +570,9 @@ struct ws_exec *ws_exec_new(uv_loop_t *loop, const struct ws_exec_config *config
 		exec->config.late_ms = LATE_MS_DEFAULT;
 	exec->finished = finished;
 	exec->ctx = ctx;
+	if (getrandom(&exec->instance, sizeof(exec->instance), 0) !=
+		(ssize_t)sizeof(exec->instance))
+		exec->instance = uv_hrtime();
 	ret = uv_signal_init(loop, &exec->child);
 	if (!ret)
 		ret = uv_signal_start(&exec->child, on_child, SIGCHLD);
@@ -562,8 +592,7 @@ void ws_exec_terminate(struct ws_exec *exec)
 
 	LIST_FOREACH(command, &exec->commands, entry)
 	{
-		if (command->pid)
-			(void)kill(-command->pid, SIGTERM);
+		command_signal(command, SIGTERM);
 	}
 }
 
@@ -583,7 +612,7 @@ void ws_exec_free(struct ws_exec *exec)
 		return;
 	while ((command = LIST_FIRST(&exec->commands))) {
 		if (command->pid) {
-			(void)kill(-command->pid, SIGKILL);
+			command_signal(command, SIGKILL);
 			(void)waitpid(command->pid, NULL, WNOHANG);
 		}
 		stream_close(&command->out);

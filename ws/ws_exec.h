@@ -4,8 +4,8 @@
  * descriptor of ours, output gathered up to a bound.
  *
  * A command ends when it has exited *and* both of its pipes are closed, so `sleep 3 & echo hi` takes 3 s. Its time limit ends
- * it all: the process group gets SIGTERM, half a second later SIGKILL, and the answer does not wait for whoever
- * else may hold the pipes. A background process that has let go of the pipes is left alone when its command
+ * it all: the process group and whoever left it (ws_family.h) get SIGTERM, half a second later SIGKILL, and the answer
+ * does not wait for whoever else may hold the pipes. A background process that has let go of the pipes is left alone when its command
  * ends in time: that is how people start services.
  *
  * Everything is bounded: commands at once, bytes of each output, bytes of all outputs together. Thread: the loop's.
@@ -56,7 +56,7 @@ void ws_exec_free(struct ws_exec *exec);
  */
 BASE_MUST_CHECK int ws_exec_start(struct ws_exec *exec, const struct ws_execute_command *command,
 	uint64_t tag, struct base_error *ret_error);
-/** Ask everything that runs to end: SIGTERM to each group. */
+/** Ask everything that runs to end: SIGTERM to each and its family. */
 void ws_exec_terminate(struct ws_exec *exec);
 void ws_exec_stats(const struct ws_exec *exec, struct ws_exec_stats *ret_stats);
 

@@ -301,6 +301,63 @@ static void test_timeout_kills_the_group(void **state)
 	assert_int_equal(f->exec->stats.timed_out, 1);
 }
 
+/*
+ * Nor does anybody get away by leaving: a session of its own, a daemon's double fork, a job's group, and one that
+ * is deaf to SIGTERM and holds no pipe.
+ */
+static void test_timeout_finds_who_left(void **state)
+{
+	enum { N = 4 };
+	struct fixture *f = *state;
+	char path[] = "/tmp/ws_exec_test.XXXXXX", command[1024];
+	int fd = mkstemp(path);
+	pid_t pids[N];
+
+	assert_true(fd >= 0);
+	close(fd);
+	snprintf(command, sizeof(command),
+		"p=%s; export p; q='exec </dev/null >/dev/null 2>&1'\n"
+		"setsid sh -c \"$q; echo \\$\\$ >> $p; exec sleep 600\" &\n"
+		"sh -c \"$q; setsid sh -c 'echo \\$\\$ >> $p; exec sleep 600' & exit\"\n"
+		"sh -mc \"$q; sh -c 'echo \\$\\$ >> $p; exec sleep 600' & wait\" &\n"
+		"sh -c \"$q; trap '' TERM; echo \\$\\$ >> $p; exec sleep 600\" &\n"
+		"sleep 600",
+		path);
+	make(f, (struct ws_exec_config){0});
+	assert_true(run(f, command, 1)->is_timed_out);
+	turn_until_idle(f);
+	assert_int_equal(read_pids(path, pids, N), N);
+	for (int i = 0; i < N; i++)
+		for (int n = 0; is_alive(pids[i]); n++) {
+			assert_true(n < 1000);
+			usleep(10000);
+		}
+	unlink(path);
+}
+
+/* Who starts a service and ends in time leaves it running, marked or not. */
+static void test_end_in_time_leaves_services(void **state)
+{
+	struct fixture *f = *state;
+	char path[] = "/tmp/ws_exec_test.XXXXXX", command[256];
+	int fd = mkstemp(path);
+	pid_t pid = 0;
+
+	assert_true(fd >= 0);
+	close(fd);
+	snprintf(command, sizeof(command),
+		"setsid sh -c 'echo $$ > %s; exec sleep 600' </dev/null >/dev/null 2>&1 & "
+		"until [ -s %s ]; do sleep 0.05; done",
+		path, path);
+	make(f, (struct ws_exec_config){0});
+	assert_int_equal(run(f, command, 60)->exit_code, 0);
+	turn_until_idle(f);
+	assert_int_equal(read_pids(path, &pid, 1), 1);
+	assert_true(is_alive(pid));
+	kill(pid, SIGKILL);
+	unlink(path);
+}
+
 static void test_timeout_after_exit(void **state)
 {
 	struct fixture *f = *state;
@@ -437,6 +494,8 @@ int main(void)
 		CASE(test_cannot_start),
 		CASE(test_waits_for_the_pipes),
 		CASE(test_timeout_kills_the_group),
+		CASE(test_timeout_finds_who_left),
+		CASE(test_end_in_time_leaves_services),
 		CASE(test_timeout_after_exit),
 		CASE(test_zero_seconds),
 		CASE(test_endless_limit),
