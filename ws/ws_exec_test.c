@@ -160,16 +160,16 @@ static void test_clean_child(void **state)
 	signal(SIGPIPE, SIG_IGN);
 	make(f, (struct ws_exec_config){0});
 	a = run(f,
-		"ls /proc/$$/fd | sort -n | tr '\\n' ' '; wc -c;"
+		"for fd in /proc/$$/fd/*; do printf '%s ' ${fd##*/}; done; wc -c;"
 		" read -r pid comm state ppid pgrp session rest < /proc/$$/stat;"
 		" [ $pid = $pgrp ] && [ $pid = $session ] && echo leader;"
 		" grep -E '^Sig(Blk|Ign)' /proc/$$/status",
 		60);
 	sigprocmask(SIG_SETMASK, &old, NULL);
 	close(leak);
-	/* 0 to 2, and what the shell itself holds for its pipeline. */
+	/* 0 to 2, and the folder that the shell reads. */
 	assert_memory_equal(a->out, "0 1 2 ", 6);
-	assert_null(strstr(a->out, " 5"));
+	assert_true(strcspn(a->out, "\n") <= strlen("0 1 2 3 0"));
 	assert_non_null(strstr(a->out, "0\nleader\n"));
 	assert_non_null(strstr(a->out, "SigBlk:\t0000000000000000"));
 	/* glibc ignores 32 and 33, its own, in what it spawns. */
