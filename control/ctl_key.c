@@ -87,7 +87,8 @@ int ctl_key_generate(
 			"replaces the file",
 			path, path);
 	if (rc < 0)
-		return base_error_set(ret_error, rc, "%s: %s", path, strerror(-rc));
+		return base_error_set(ret_error, rc, "cannot write %s: %s%s", path, strerror(-rc),
+			rc == -ENOENT ? "; create its folder first" : "");
 	cr_x25519_public(ret_public, &private_key);
 	return 0;
 }

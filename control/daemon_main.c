@@ -53,7 +53,7 @@ struct daemon {
 	const char *server_url;
 	bool is_stopping;
 	uint64_t dropped_results;
-	char last_loss[128];
+	char last_loss[160];
 	uint64_t last_loss_ns;
 };
 

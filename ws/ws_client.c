@@ -70,7 +70,7 @@ struct ws_client {
 	enum lws_close_status close_status;
 	bool is_resolving; /* libuv's pool holds @resolver: on_resolved() will come */
 	bool is_freed;
-	char close_reason[96];
+	char close_reason[124]; /* with its NUL, what a Close frame takes */
 	struct ws_client_stats stats;
 };
 
@@ -213,7 +213,7 @@ static int on_writable(struct ws_client *client)
 static void on_register_ack(struct ws_client *client, const struct ws_ack *ack)
 {
 	bool again = client->state == REGISTERED;
-	char text[80], shown[48];
+	char text[124], shown[100];
 
 	if (!ack->success) {
 		snprintf(text, sizeof(text), "registration refused: %s",
@@ -448,12 +448,32 @@ static void on_timer(uv_timer_t *timer)
 /* The controller's Close frame: its reason says more than that it closed (RFC 6455, 5.5.1: status, then text). */
 static void note_close(struct ws_client *client, const char *payload, size_t len)
 {
-	char text[48];
+	char text[100];
 
 	if (len <= 2)
 		return;
 	snprintf(client->close_reason, sizeof(client->close_reason), "closed by the controller: %s",
 		base_log_text(text, sizeof(text), payload + 2, len - 2));
+}
+
+/* libwebsockets' words for a dial that failed, in ours. */
+static const char *explain_dial(const char *why)
+{
+	static const struct {
+		const char *theirs, *ours;
+	} known[] = {
+		{"Unable to connect", "nobody accepts connections there, or there is no way to it"},
+		{"HS: ws upgrade response not 101",
+			"what answers there is no controller, or not on this path (/ws is usual)"},
+		{"HS: disconnected", "what answers there hung up during the handshake"},
+	};
+
+	if (!why)
+		return "cannot connect";
+	for (size_t i = 0; i < BASE_ARRAY_LEN(known); i++)
+		if (strcmp(why, known[i].theirs) == 0)
+			return known[i].ours;
+	return why;
 }
 
 static int on_event(
@@ -478,7 +498,7 @@ static int on_event(
 		return 0;
 	case LWS_CALLBACK_CLIENT_CONNECTION_ERROR:
 		lws_set_opaque_user_data(wsi, NULL);
-		on_lost(client, in ? in : "cannot connect");
+		on_lost(client, explain_dial(in));
 		return 0;
 	case LWS_CALLBACK_CLIENT_CLOSED:
 		lws_set_opaque_user_data(wsi, NULL);

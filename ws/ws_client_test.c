@@ -300,7 +300,7 @@ static void test_refused_upgrade(void **state)
 	assert_true(
 		test_send_text(&f->io, "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"));
 	turn_until(f, &f->lost, 1);
-	assert_true(f->why[0] != '\0');
+	assert_non_null(strstr(f->why, "no controller"));
 	join(f);
 }
 
