@@ -183,9 +183,9 @@ void dp_tx_payload(struct dp_worker *worker, const struct dp_outer *outer, struc
 
 void dp_tx_flush(struct dp_worker *worker)
 {
-	for (uint16_t port = 0; port < worker->n_ports; port++) {
+	for (unsigned port = 0; port < worker->n_ports; port++) {
 		if (worker->tx[port].n)
-			send_buffer(worker, port);
+			send_buffer(worker, (uint16_t)port);
 	}
 }
 
