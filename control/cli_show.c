@@ -155,11 +155,15 @@ static void print_peer(const json_t *peer)
 	printf("  endpoint: %s\n", *cli_text(peer, "endpoint") ? cli_text(peer, "endpoint") : "-");
 	join(text, sizeof(text), json_object_get(peer, "allowed_ips"));
 	printf("  allowed ips: %s\n", text);
-	printf("  path: %s, since %s\n", cli_text(peer, "path"),
-		cli_ago(text, json_object_get(peer, "since")));
-	printf("  latest handshake: %s; %llu in all\n",
-		cli_ago(text, json_object_get(peer, "last_handshake")),
-		(unsigned long long)cli_number(peer, "handshakes"));
+	printf("  path: %s", cli_text(peer, "path"));
+	if (json_is_number(json_object_get(peer, "since")))
+		printf(", since %s", cli_ago(text, json_object_get(peer, "since")));
+	if (json_is_number(json_object_get(peer, "last_handshake")))
+		printf("\n  latest handshake: %s; %llu in all\n",
+			cli_ago(text, json_object_get(peer, "last_handshake")),
+			(unsigned long long)cli_number(peer, "handshakes"));
+	else
+		puts("\n  latest handshake: none yet");
 	if (json_is_number(json_object_get(peer, "rtt_ms")))
 		printf("  round trip: %.2f ms\n", cli_real(peer, "rtt_ms"));
 	printf("  transfer: %s received, %s sent\n", cli_bytes(rx, cli_number(peer, "rx_bytes")),

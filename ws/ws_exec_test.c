@@ -315,7 +315,7 @@ static void test_timeout_finds_who_left(void **state)
 	struct fixture *f = *state;
 	char path[] = "/tmp/ws_exec_test.XXXXXX", command[1024];
 	int fd = mkstemp(path);
-	pid_t pids[N];
+	pid_t pids[N] = {0};
 
 	assert_true(fd >= 0);
 	close(fd);
