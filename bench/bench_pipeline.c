@@ -157,7 +157,7 @@ static void bench_up(struct bench *bench, unsigned cpu)
 static void bench_down(struct bench *bench)
 {
 	for (uint32_t i = 0; i < PEERS_MAX; i++) {
-		dp_index_remove(bench->worker->index, bench->keypairs[i]->local_index);
+		wg_index_release(bench->worker->index, bench->keypairs[i]->local_index);
 		bench->peers[i]->keypairs.current = NULL;
 	}
 	dp_test_set_host_ring(bench->dp, NULL);

@@ -7,9 +7,13 @@
 
 #include "base_bytes.h"
 
+#include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
+#include <sys/timerfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
 #include <cmocka.h>
 
 #define GATEWAY "10.9.0.1"
@@ -359,7 +363,7 @@ static void test_many_peers(void **state)
 		assert_int_equal(dp_peer_set(lab.dp, &config, &error), 0);
 	}
 	lab_run(&lab, 0);
-	assert_true(dp_index_room(lab.dp->workers[0].index) >= 4000);
+	assert_true(wg_index_room(lab.dp->workers[0].index) >= 4000);
 	host_sends("10.9.0.2", 2);
 	peer_sends(peer, "10.9.0.2", 3);
 	lab_run(&lab, 0);
@@ -455,6 +459,205 @@ static void test_no_route(void **state)
 	expect_at_peer(peer, 2);
 }
 
+/* Gateways that the worker asks for in one round, by the notes that it leaves. */
+static unsigned gateways_asked(void)
+{
+	struct dp_note note;
+	unsigned n = 0;
+
+	while (rte_ring_dequeue_elem(
+		       dp_handshake_note_ring(lab.dp->handshake), &note, sizeof(note)) == 0)
+		n += note.where.addr.family == BASE_FAMILY_V4;
+	return n;
+}
+
+static void initiations_leave(void)
+{
+	for (unsigned i = 0; i < 3; i++) {
+		char text[32];
+
+		snprintf(text, sizeof(text), "10.9.0.%u", 2 + i);
+		host_sends(text, (uint8_t)i);
+	}
+	dp_worker_round(&lab.dp->workers[0], lab.now_ns);
+	dp_handshake_round(lab.dp->handshake, lab.now_ns);
+	dp_worker_round(&lab.dp->workers[0], lab.now_ns);
+}
+
+/* Several neighbours that are not known, asked for in the same round: none has to wait for a retry. */
+static void test_neighbours_at_once(void **state)
+{
+	lab_init(&lab, &(struct lab_options){0});
+	for (unsigned i = 0; i < 3; i++)
+		lab_peer_add(&lab, true, false);
+	underlay_is(DP_NEXTHOP_UNRESOLVED);
+	initiations_leave();
+	assert_int_equal(lab.dp->workers[0].n_waiting, 3);
+	assert_int_equal(gateways_asked(), 3);
+	/* When the view changes, those that still wait are asked for again. */
+	underlay_is(DP_NEXTHOP_UNRESOLVED);
+	dp_worker_round(&lab.dp->workers[0], lab.now_ns);
+	assert_int_equal(gateways_asked(), 3);
+	underlay_is(DP_NEXTHOP_OK);
+	lab_run(&lab, 0);
+}
+
+/* A neighbour on link that is known is wanted all the same, once for each view: or it would go stale. */
+static void test_neighbours_kept(void **state)
+{
+	lab_init(&lab, &(struct lab_options){0});
+	for (unsigned i = 0; i < 3; i++)
+		lab_peer_add(&lab, true, false);
+	underlay_is(DP_NEXTHOP_OK);
+	initiations_leave();
+	assert_int_equal(gateways_asked(), 3);
+	initiations_leave();
+	assert_int_equal(gateways_asked(), 0);
+	underlay_is(DP_NEXTHOP_OK);
+	lab.now_ns += 10 * BASE_NS_PER_S;
+	initiations_leave();
+	assert_int_equal(gateways_asked(), 3);
+}
+
+static void nexthop_of_one(const struct dp_underlay_view *view, const struct base_addr *dst,
+	const struct base_addr *src, struct dp_nexthop *ret_nexthop)
+{
+	nexthop(view, dst, src, ret_nexthop);
+	if (dst->bytes[0] != 192)
+		ret_nexthop->state = DP_NEXTHOP_NO_ROUTE;
+}
+
+/* A peer that moves between two packets of one burst: the first leaves as it was made. */
+static void test_move_within_burst(void **state)
+{
+	struct lab_peer *peer;
+	struct dp_command cmd = {.type = DP_COMMAND_KEEPALIVE};
+	struct base_endpoint elsewhere;
+	uint64_t frames;
+
+	lab_init(&lab, &(struct lab_options){0});
+	peer = lab_peer_add(&lab, true, false);
+	underlay_is(DP_NEXTHOP_OK);
+	dp_test_set_nexthop(lab.dp, nexthop_of_one);
+	host_sends("10.9.0.2", 1);
+	lab_run(&lab, 0);
+	expect_at_peer(peer, 1);
+	assert_int_equal(base_endpoint_parse(&elsewhere, "203.0.113.7:1000"), 0);
+	frames = lab.frames_out;
+	cmd.peer = lab_dp_peer(peer);
+	assert_true(dp_worker_command(&lab.dp->workers[0], &cmd));
+	cmd.type = DP_COMMAND_ENDPOINT_SET;
+	cmd.from = dp_from_make(&elsewhere);
+	assert_true(dp_worker_command(&lab.dp->workers[0], &cmd));
+	cmd.type = DP_COMMAND_KEEPALIVE;
+	assert_true(dp_worker_command(&lab.dp->workers[0], &cmd));
+	lab_run(&lab, 0);
+	assert_int_equal(lab.frames_out, frames + 1); /* checked by the lab, byte for byte */
+	assert_int_equal(lab_drops(&lab, DP_DROP_NO_ROUTE), 1);
+	assert_int_equal(lab.dp->workers[0].n_waiting, 0);
+}
+
+/* What waits for a session leaves for where its first message came from. */
+static void test_staged_follows(void **state)
+{
+	static struct lab_pkt pkt;
+	struct base_endpoint first, elsewhere;
+	struct lab_peer *peer;
+
+	lab_init(&lab, &(struct lab_options){0});
+	peer = lab_peer_add(&lab, true, false);
+	first = peer->endpoint;
+	assert_int_equal(base_endpoint_parse(&elsewhere, "198.51.100.9:7777"), 0);
+	lab.is_deaf = true;
+	host_sends("10.9.0.2", 7);
+	lab_run(&lab, 0);
+	lab.is_deaf = false;
+	peer->is_mute = true;
+	peer_sends(peer, "10.9.0.2", 1);
+	assert_true(lab_kept_take(peer, &pkt));
+	lab_inject(&lab, &first, pkt.data, pkt.len);
+	lab_run(&lab, 0);
+	assert_int_equal(peer->got.n, 0);
+	/* Its network changes between the handshake and the first packet. */
+	peer->endpoint = elsewhere;
+	assert_true(lab_kept_take(peer, &pkt));
+	lab_inject(&lab, &elsewhere, pkt.data, pkt.len);
+	lab_run(&lab, 0);
+	expect_at_host(1);
+	expect_at_peer(peer, 7);
+}
+
+/* Of a thread that goes round no more the watchdog tells, once, and which. */
+static const char *look(void)
+{
+	struct itimerspec now = {.it_value = {.tv_nsec = 1}};
+	struct pollfd timer = {.fd = lab.dp->watchdog.fd, .events = POLLIN};
+
+	assert_int_equal(timerfd_settime(timer.fd, 0, &now, NULL), 0);
+	assert_int_equal(poll(&timer, 1, -1), 1);
+	return dp_watchdog_look(&lab.dp->watchdog, lab.dp);
+}
+
+static void expect_watchdog(
+	bool has_worker0, bool has_worker1, bool has_handshake, const char *text)
+{
+	struct dp_watchdog *watchdog = &lab.dp->watchdog;
+	const char *told = NULL;
+
+	memset(watchdog->still, 0, sizeof(watchdog->still));
+	for (unsigned i = 0; i < 3 * DP_WATCHDOG_LOOKS && !told; i++) {
+		told = look();
+		if (has_worker0)
+			dp_worker_round(&lab.dp->workers[0], lab.now_ns);
+		if (has_worker1)
+			dp_worker_round(&lab.dp->workers[1], lab.now_ns);
+		if (has_handshake)
+			dp_handshake_round(lab.dp->handshake, lab.now_ns);
+		assert_true(!told || i + 1 >= DP_WATCHDOG_LOOKS);
+	}
+	if (!text) {
+		assert_null(told);
+		return;
+	}
+	assert_non_null(told);
+	assert_non_null(strstr(told, text));
+	assert_null(look());
+	watchdog->has_told = false;
+}
+
+static void test_watchdog(void **state)
+{
+	lab_init(&lab, &(struct lab_options){.n_workers = 2});
+	lab.dp->is_stepped = false; /* as if its threads were real */
+	expect_watchdog(true, true, true, NULL);
+	expect_watchdog(false, true, true, "worker 0");
+	expect_watchdog(true, false, true, "worker 1");
+	expect_watchdog(true, true, false, "handshake");
+	lab.dp->is_stepped = true;
+}
+
+/* With a thread that answers nobody the end still comes. */
+static void test_end_without_answer(void **state)
+{
+	int status;
+	pid_t pid;
+
+	lab_init(&lab, &(struct lab_options){0});
+	lab_peer_add(&lab, true, false);
+	fflush(NULL);
+	pid = fork();
+	if (pid == 0) {
+		alarm(20);
+		lab.dp->is_stepped = false; /* nobody runs the rounds any more */
+		lab.dp->watchdog.has_told = true;
+		dp_free(lab.dp);
+		_exit(0);
+	}
+	assert_true(pid > 0);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+}
+
 /* More handshake messages than there is room for: they are dropped by name, and the session lives. */
 static void test_flood(void **state)
 {
@@ -480,6 +683,37 @@ static void test_flood(void **state)
 	lab_run(&lab, 0);
 	assert_int_equal(lab_drops(&lab, DP_DROP_HANDSHAKE_FULL), 3000 - (DP_RING_HANDSHAKES - 1));
 	assert_int_equal(lab_verdicts(&lab, WG_VERDICT_MAC1), DP_RING_HANDSHAKES - 1);
+}
+
+/* The port that needs nothing: it receives at once, for ever, what is no packet of anybody's. */
+static void test_null_port(void **state)
+{
+	struct dp_config config = {
+		.ports = {{.kind = DP_PORT_NULL, .device = "null"}},
+		.n_ports = 1,
+		.listen_port = LAB_PORT,
+		.n_workers = 2,
+		.memory_mb = 128,
+		.host_mtu = 1280,
+	};
+	struct dp_stats *stats = malloc(sizeof(*stats));
+	struct base_error error;
+	struct dp *dp;
+
+	assert_non_null(stats);
+	memset(config.private_key.bytes, 0x44, sizeof(config.private_key.bytes));
+	dp = dp_test_new(&config, NULL, NULL, &error);
+	if (!dp)
+		fail_msg("%s", error.text);
+	dp_worker_round(&dp->workers[0], BASE_NS_PER_S);
+	dp_worker_round(&dp->workers[1], BASE_NS_PER_S);
+	dp_stats_get(dp, stats);
+	for (unsigned i = 0; i < 2; i++) {
+		assert_int_equal(stats->workers[i].rx_pkts, DP_BURST);
+		assert_int_equal(stats->workers[i].drop_pkts[DP_DROP_NOT_IP], DP_BURST);
+	}
+	dp_free(dp);
+	free(stats);
 }
 
 /* Started and stopped over and over, nothing is left that a second start would trip over. */
@@ -518,6 +752,13 @@ int main(void)
 		cmocka_unit_test_teardown(test_many_peers, teardown),
 		cmocka_unit_test_teardown(test_neighbour, teardown),
 		cmocka_unit_test_teardown(test_no_route, teardown),
+		cmocka_unit_test_teardown(test_neighbours_at_once, teardown),
+		cmocka_unit_test_teardown(test_neighbours_kept, teardown),
+		cmocka_unit_test_teardown(test_move_within_burst, teardown),
+		cmocka_unit_test_teardown(test_staged_follows, teardown),
+		cmocka_unit_test_teardown(test_watchdog, teardown),
+		cmocka_unit_test_teardown(test_end_without_answer, teardown),
+		cmocka_unit_test(test_null_port),
 		cmocka_unit_test_teardown(test_flood, teardown),
 		cmocka_unit_test_teardown(test_starts_again, teardown),
 	};

@@ -291,7 +291,8 @@ static void test_filter(void **state)
 	/* Not to an address that is not ours. */
 	lab_inner(packet, "10.9.0.2", "10.9.0.77", 8765, len);
 	inject_sealed(peer, counter++, packet, len);
-	assert_int_equal(lab_drops(&lab, DP_DROP_FILTER_NO_RULE), 2);
+	assert_int_equal(lab_drops(&lab, DP_DROP_FILTER_DESTINATION), 1);
+	assert_int_equal(lab_drops(&lab, DP_DROP_FILTER_NO_RULE), 1);
 	expect_nothing_at_host();
 }
 
@@ -525,6 +526,38 @@ static void test_fixed_endpoint(void **state)
 	assert_int_equal(lab_drops(&lab, DP_DROP_WRONG_SOURCE), 1);
 }
 
+/* Fixed, but not known: its first word fixes it. */
+static void test_fixed_by_first_word(void **state)
+{
+	struct lab_peer *peer;
+	struct base_endpoint elsewhere;
+	struct base_prefix prefix;
+	struct base_error error;
+	uint8_t packet[100], message[200];
+	struct dp_peer_status status;
+	uint32_t len = lab_inner(packet, "10.9.0.2", TO_GATEWAY, 8765, 100);
+
+	lab_up(&(struct lab_options){0});
+	peer = lab_peer_add(&lab, false, false);
+	assert_int_equal(base_prefix_parse(&prefix, "10.9.0.2/32", true), 0);
+	assert_int_equal(dp_peer_set(lab.dp,
+				 &(struct dp_peer_config){.public_key = peer->public_key,
+					 .endpoint_is_fixed = true,
+					 .allowed_ips = &prefix,
+					 .n_allowed_ips = 1},
+				 &error),
+		0);
+	lab_peer_send(peer, packet, len);
+	lab_run(&lab, 0);
+	expect_at_host(packet, len);
+	assert_int_equal(base_endpoint_parse(&elsewhere, "198.51.100.9:7777"), 0);
+	lab_inject(&lab, &elsewhere, message, lab_seal(peer, message, FAR_COUNTER, packet, len));
+	lab_run(&lab, 0);
+	expect_at_host(packet, len);
+	assert_int_equal(dp_peer_status(lab.dp, &peer->public_key, &status), 0);
+	assert_true(base_endpoint_equal(&status.endpoint, &peer->endpoint));
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -544,6 +577,7 @@ int main(void)
 		cmocka_unit_test_teardown(test_counters_add_up, teardown),
 		cmocka_unit_test_teardown(test_roaming, teardown),
 		cmocka_unit_test_teardown(test_fixed_endpoint, teardown),
+		cmocka_unit_test_teardown(test_fixed_by_first_word, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -105,7 +105,10 @@ struct dp_callbacks {
  */
 struct dp *dp_new(const struct dp_config *config, const struct dp_callbacks *callbacks, void *ctx,
 	void (*warn)(const char *line), struct base_error *ret_error);
-/** Stop and clean up; NULL is fine. */
+/**
+ * Stop and clean up; NULL is fine. After a thread was found to stand still (DP_EVENT_DEAD) only what would
+ * outlive the process is cleaned up, and nobody is waited for: end the process.
+ */
 void dp_free(struct dp *dp);
 
 /** Readable (epoll) when dp_service() has something to do; owned by @dp. */

@@ -10,7 +10,9 @@
 #include "dp_aead_mb.h"
 #include "dp_test.h"
 
+#include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <unistd.h>
@@ -83,6 +85,15 @@ static bool has_kernel_device(const struct dp_port_config *port)
 	return port->kind == DP_PORT_AF_XDP || port->kind == DP_PORT_AF_PACKET;
 }
 
+static bool has_any_kernel_device(const struct dp_config *config)
+{
+	for (unsigned i = 0; i < config->n_ports; i++) {
+		if (has_kernel_device(&config->ports[i]))
+			return true;
+	}
+	return false;
+}
+
 /* Cipher: the fastest that works here, or the one that was asked for. */
 static const struct cr_aead_ops *aead_choose(const char *name)
 {
@@ -139,15 +150,13 @@ static int start_underlay(
 {
 	struct dp_underlay_config underlay = {
 		.publish = publish_view, .link = link_changed, .ctx = dp};
-	bool has_device = false;
+	bool has_device = has_any_kernel_device(config);
 
 	for (unsigned i = 0; i < config->n_ports; i++) {
 		/* By position: a port without a kernel device keeps its place, empty. */
-		if (has_kernel_device(&config->ports[i])) {
+		if (has_kernel_device(&config->ports[i]))
 			memcpy(underlay.devices[i], config->ports[i].device,
 				sizeof(underlay.devices[i]));
-			has_device = true;
-		}
 	}
 	underlay.n_devices = config->n_ports;
 	dp->nexthop_lookup = has_device ? dp_underlay_lookup : nexthop_flat;
@@ -240,6 +249,16 @@ static int start_workers(struct dp *dp, const struct dp_config *config,
 	return 0;
 }
 
+/* Host thread. */
+static void host_is_gone(void *ctx)
+{
+	struct dp *dp = ctx;
+
+	/* Sequentially consistent with the exchange in dp_events_rearm(): control, woken, sees it. */
+	atomic_store(&dp->host_is_gone, true);
+	dp_events_again(dp->events);
+}
+
 static int start_host(struct dp *dp, const struct dp_config *config, struct base_error *ret_error)
 {
 	struct dp_host_config host = {
@@ -249,6 +268,7 @@ static int start_host(struct dp *dp, const struct dp_config *config, struct base
 		.pool = dp->pool,
 		.ring_size = DP_HOST_RING_PKTS,
 		.from_host = dp_from_host,
+		.gone = host_is_gone,
 		.ctx = dp,
 	};
 
@@ -335,7 +355,7 @@ static int start_all(struct dp *dp, const struct dp_config *config, void (*warn)
 	if (!error)
 		error = start_shared(dp, config, ret_error);
 	/* The guard before the ports: a port number that is taken stops us before anything is attached. */
-	if (!error && has_kernel_device(&config->ports[0])) {
+	if (!error && has_any_kernel_device(config)) {
 		error = dp_guard_open(&dp->guard, config->listen_port, ret_error);
 		dp->has_guard = error == 0;
 	}
@@ -345,11 +365,11 @@ static int start_all(struct dp *dp, const struct dp_config *config, void (*warn)
 		error = start_underlay(dp, config, ret_error);
 	if (!error)
 		error = start_workers(dp, config, aead, ret_error);
-	if (!error && !dp->is_stepped)
-		error = start_threads(dp, config, ret_error);
-	/* The host interface last: its thread hands packets to workers. */
+	/* Before the workers run, which read its ring without asking; what it puts on theirs waits. */
 	if (!error)
 		error = start_host(dp, config, ret_error);
+	if (!error && !dp->is_stepped)
+		error = start_threads(dp, config, ret_error);
 	if (!error)
 		error = watch(dp, dp_events_fd(dp->events));
 	if (!error)
@@ -359,10 +379,23 @@ static int start_all(struct dp *dp, const struct dp_config *config, void (*warn)
 	return error;
 }
 
+/* Signals are for the thread that calls: the others are born with them blocked, but for those of their own faults. */
+static void block_signals(sigset_t *ret_before)
+{
+	static const int faults[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGTRAP, SIGSYS};
+	sigset_t most;
+
+	sigfillset(&most);
+	for (unsigned i = 0; i < BASE_ARRAY_LEN(faults); i++)
+		sigdelset(&most, faults[i]);
+	pthread_sigmask(SIG_SETMASK, &most, ret_before);
+}
+
 struct dp *dp_start(const struct dp_config *config, const struct dp_callbacks *callbacks, void *ctx,
 	bool is_stepped, void (*warn)(const char *line), struct base_error *ret_error)
 {
 	struct dp *dp = aligned_alloc(RTE_CACHE_LINE_SIZE, RTE_CACHE_LINE_ROUNDUP(sizeof(*dp)));
+	sigset_t signals;
 	int error;
 
 	if (!dp) {
@@ -380,7 +413,9 @@ struct dp *dp_start(const struct dp_config *config, const struct dp_callbacks *c
 	dp->ctx = ctx;
 	if (callbacks)
 		dp->callbacks = *callbacks;
+	block_signals(&signals);
 	error = start_all(dp, config, warn, ret_error);
+	pthread_sigmask(SIG_SETMASK, &signals, NULL);
 	if (error) {
 		dp_free(dp);
 		errno = -error;
@@ -405,10 +440,26 @@ static void stop_workers(struct dp *dp)
 	dp->n_running = 0;
 }
 
+/*
+ * A thread that stands still answers nobody, so that the ladder down would wait for ever. What would
+ * outlive the process is taken away; the rest ends with it.
+ */
+static void abandon(struct dp *dp)
+{
+	for (unsigned i = 0; i < dp->n_ports; i++) {
+		if (dp->ports[i].kind == DP_PORT_AF_XDP)
+			dp_xdp_detach(dp->ports[i].device);
+	}
+}
+
 void dp_free(struct dp *dp)
 {
 	if (!dp)
 		return;
+	if (dp->watchdog.has_told) {
+		abandon(dp);
+		return;
+	}
 	/* Peers while everybody still runs, by their own ladder; then the threads, whose rings stay until
 	 * the last of them has ended. */
 	if (dp->handshake && dp->peers.count)
@@ -464,17 +515,25 @@ static void deliver_event(struct dp *dp, const struct dp_event_record *record)
 		dp->callbacks.event(dp->ctx, &event);
 }
 
+static void tell_dead(struct dp *dp, const char *text)
+{
+	if (dp->callbacks.event)
+		dp->callbacks.event(
+			dp->ctx, &(struct dp_event){.type = DP_EVENT_DEAD, .text = text});
+}
+
 void dp_service(struct dp *dp)
 {
 	struct dp_event_record record;
 	const char *stuck = dp_watchdog_look(&dp->watchdog, dp);
 
-	if (stuck && dp->callbacks.event)
-		dp->callbacks.event(
-			dp->ctx, &(struct dp_event){.type = DP_EVENT_DEAD, .text = stuck});
+	if (stuck)
+		tell_dead(dp, stuck);
 	if (dp->underlay)
 		dp_underlay_service(dp->underlay, base_clock_now_ns());
 	dp_events_rearm(dp->events);
+	if (atomic_exchange(&dp->host_is_gone, false))
+		tell_dead(dp, "somebody deleted the host interface");
 	for (unsigned i = 0; i < EVENTS_PER_SERVICE; i++) {
 		if (!dp_events_pop(dp->events, &record))
 			break;
@@ -575,7 +634,7 @@ void dp_stats_get(const struct dp *dp, struct dp_stats *ret_stats)
 	ret_stats->events_lost = dp_events_lost(dp->events);
 	ret_stats->n_peers = dp->peers.count;
 	ret_stats->keypairs = dp_handshake_keypairs(dp->handshake);
-	ret_stats->memory_bytes = (uint64_t)dp_memory_mb(&dp->config) << 20;
+	ret_stats->memory_bytes = dp_eal_memory_bytes();
 	ret_stats->has_hugepages = dp_eal_has_hugepages();
 	snprintf(ret_stats->crypto, sizeof(ret_stats->crypto), "%s", dp->workers[0].aead_ops->name);
 }

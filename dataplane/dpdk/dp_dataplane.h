@@ -49,9 +49,10 @@ struct dp {
 	struct dp_counters host_counters; /* writer: the host thread, and control before it runs */
 	struct dp_watchdog watchdog;
 	int epoll_fd;
-	_Atomic bool must_stop; /* workers look at it once a round */
-	bool is_stepped;        /* no threads: a test runs the rounds (dp_test.h), */
-	uint64_t step_ns;       /* the last at this time */
+	_Atomic bool host_is_gone; /* the host thread says so, control takes it back */
+	_Atomic bool must_stop;    /* workers look at it once a round */
+	bool is_stepped;           /* no threads: a test runs the rounds (dp_test.h), */
+	uint64_t step_ns;          /* the last at this time */
 };
 
 /** Let other threads get on while control waits for one of them; in a stepped dataplane, run them. */

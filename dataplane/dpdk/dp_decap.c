@@ -4,8 +4,9 @@
  *
  * First pass, before the cipher: index to keypair, the keypair's age. Nothing else, because nothing
  * an outsider wrote counts before the tag has verified.
- * Second pass, in this order (paper 5.4.6, 6; style 4.3): replay window, key confirmation, endpoint,
- * inner length, source among the allowed IPs, filter. A keepalive ends after the endpoint.
+ * Second pass, in this order (paper 5.4.6, 6; style 4.3): replay window, endpoint, key confirmation
+ * (what waited for it leaves for the new endpoint), inner length, source among the allowed IPs, filter.
+ * A keepalive ends after the confirmation.
  * Worker. Next to read: dp_encap.c.
  */
 #include "in_parse.h"
@@ -27,7 +28,7 @@ static void first_pass(struct dp_worker *worker, struct rte_mbuf **pkts, unsigne
 		uint32_t index = base_load_le32(
 			message_of(pkts[i]) + offsetof(struct wg_data, receiver_index_le32));
 
-		keypairs[i] = dp_index_lookup(worker->index, index);
+		keypairs[i] = wg_index_lookup(worker->index, index);
 		if (keypairs[i]) {
 			rte_prefetch0(keypairs[i]);
 			rte_prefetch0(&keypairs[i]->recv_key);
@@ -85,9 +86,8 @@ static void roam(struct dp_worker *worker, struct dp_peer *peer, struct rte_mbuf
 	if (likely(dp_from_matches(&peer->from, frame, dp_pkt(m))))
 		return;
 	dp_from_read(&from, frame, dp_pkt(m));
-	if (from.port_be16 == 0 || peer->endpoint_is_fixed)
-		return;
-	dp_worker_move(worker, peer, &from);
+	if (from.port_be16 != 0)
+		dp_worker_move(worker, peer, &from);
 }
 
 static bool is_source_allowed(const struct dp_worker *worker, const struct dp_peer *peer,
@@ -118,6 +118,8 @@ static enum dp_drop check_inner(struct dp_worker *worker, const struct dp_peer *
 		return DP_DROP_COUNT;
 	case IN_VERDICT_NO_HEADER:
 		return DP_DROP_FILTER_NO_HEADER;
+	case IN_VERDICT_DESTINATION:
+		return DP_DROP_FILTER_DESTINATION;
 	default:
 		return DP_DROP_FILTER_NO_RULE;
 	}
@@ -154,9 +156,9 @@ static void second_pass(struct dp_worker *worker, struct rte_mbuf *m, struct dp_
 		dp_drop(&worker->counters, DP_DROP_REPLAY, m);
 		return;
 	}
+	roam(worker, peer, m);
 	if (unlikely(keypair == peer->keypairs.next))
 		confirm(worker, peer, keypair);
-	roam(worker, peer, m);
 	wg_activity_received(&peer->activity, worker->now_ns, job->len > 0);
 	/* A previous keypair may well be old: only the current one's age asks for a new one. */
 	if (keypair == peer->keypairs.current &&

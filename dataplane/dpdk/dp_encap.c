@@ -250,10 +250,12 @@ unsigned dp_encap_poll(struct dp_worker *worker)
 	struct rte_mbuf *pkts[DP_BURST];
 	unsigned n = rte_ring_dequeue_burst(worker->inner_ring, (void **)pkts, DP_BURST, NULL);
 
+	if (n == 0) {
+		dp_worker_mark_idle(worker);
+		return 0;
+	}
 	for (unsigned i = 0; i < n; i++)
 		rte_prefetch0(rte_pktmbuf_mtod(pkts[i], void *));
-	if (n == 0)
-		return 0;
 	dp_counter_add(&worker->counters.host_rx_pkts, n);
 	dp_encap(worker, pkts, n);
 	return n;

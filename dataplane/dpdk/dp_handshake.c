@@ -226,8 +226,6 @@ static unsigned take_notes(struct dp_handshake *handshake)
 			peer_note(handshake, &note);
 		} else if (note.keypair) {
 			wg_keypair_put(handshake->device, note.keypair);
-		} else if (note.old_index) {
-			dp_index_free(note.old_index);
 		} else {
 			struct dp_event_record event = {.kind = DP_EVENT_KIND_NEIGHBOUR,
 				.port = note.port,
@@ -416,7 +414,6 @@ void dp_handshake_stop(struct dp_handshake *handshake)
 
 void dp_handshake_free(struct dp_handshake *handshake)
 {
-	struct dp_note note;
 	void *m;
 
 	if (!handshake)
@@ -424,11 +421,6 @@ void dp_handshake_free(struct dp_handshake *handshake)
 	dp_handshake_stop(handshake);
 	while (handshake->messages && rte_ring_dequeue(handshake->messages, &m) == 0)
 		rte_pktmbuf_free(m);
-	while (handshake->notes &&
-		rte_ring_dequeue_elem(handshake->notes, &note, sizeof(note)) == 0) {
-		if (!note.peer && !note.keypair)
-			dp_index_free(note.old_index);
-	}
 	wg_device_free(handshake->device);
 	dp_idle_free(handshake->idle);
 	rte_ring_free(handshake->messages);

@@ -44,6 +44,7 @@ static struct {
 	bool is_up;
 	bool has_hugepages;
 	unsigned n_workers;
+	unsigned memory_mb;
 } eal;
 
 /* Free 2 MB pages, in MB. */
@@ -60,13 +61,41 @@ static unsigned hugepages_free_mb(void)
 	return pages * (unsigned)(HUGEPAGE_BYTES >> 20);
 }
 
+/* Receive queues of a device, counted as the af_xdp driver does. */
+static unsigned device_queues(const char *device)
+{
+	struct ethtool_channels channels = {.cmd = ETHTOOL_GCHANNELS};
+	struct ifreq request = {.ifr_data = (char *)&channels};
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	int result;
+
+	if (fd < 0)
+		return 1;
+	snprintf(request.ifr_name, sizeof(request.ifr_name), "%s", device);
+	result = ioctl(fd, SIOCETHTOOL, &request);
+	close(fd);
+	if (result != 0 || channels.combined_count == 0)
+		return 1;
+	return channels.combined_count;
+}
+
+/* A device of the kernel's spreads its packets over all the queues that it has; the others have as many as they need. */
+static unsigned port_queues(const struct dp_port_config *port, unsigned n_workers)
+{
+	unsigned n = port->kind == DP_PORT_AF_XDP ? device_queues(port->device) : n_workers;
+
+	return RTE_MIN(n, (unsigned)DP_PORT_QUEUES_MAX);
+}
+
 static unsigned pkts_needed(const struct dp_config *config)
 {
 	unsigned per_worker = 2 * DP_RING_PKTS + DP_STAGED_PKTS_MAX + DP_NEIGHBOUR_PKTS_MAX +
 		POOL_CACHE * 2 + DP_BURST * 4;
 	unsigned shared = DP_HOST_RING_PKTS + DP_RING_HANDSHAKES;
-	unsigned queues = config->n_ports * config->n_workers;
+	unsigned queues = 0;
 
+	for (unsigned i = 0; i < config->n_ports; i++)
+		queues += port_queues(&config->ports[i], config->n_workers);
 	return config->n_workers * per_worker + shared + queues * PKTS_PER_QUEUE;
 }
 
@@ -146,6 +175,7 @@ int dp_eal_init(const struct dp_config *config, unsigned n_workers, void (*warn)
 	eal.is_up = true;
 	eal.has_hugepages = has_hugepages;
 	eal.n_workers = n_workers;
+	eal.memory_mb = memory_mb;
 	if (!has_hugepages && warn)
 		warn("no free hugepages, so packets lie in ordinary memory, which is slower; "
 		     "reserve some with: scripts/setup.sh --hugepages 512");
@@ -155,6 +185,11 @@ int dp_eal_init(const struct dp_config *config, unsigned n_workers, void (*warn)
 bool dp_eal_has_hugepages(void)
 {
 	return eal.has_hugepages;
+}
+
+uint64_t dp_eal_memory_bytes(void)
+{
+	return (uint64_t)eal.memory_mb << 20;
 }
 
 /*
@@ -218,24 +253,6 @@ struct rte_mempool *dp_pool_new(const struct dp_config *config)
 
 /* Ports. */
 
-/* Receive queues of a device, counted as the af_xdp driver does. */
-static uint16_t device_queues(const char *device)
-{
-	struct ethtool_channels channels = {.cmd = ETHTOOL_GCHANNELS};
-	struct ifreq request = {.ifr_data = (char *)&channels};
-	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	int result;
-
-	if (fd < 0)
-		return 1;
-	snprintf(request.ifr_name, sizeof(request.ifr_name), "%s", device);
-	result = ioctl(fd, SIOCETHTOOL, &request);
-	close(fd);
-	if (result != 0 || channels.combined_count == 0)
-		return 1;
-	return (uint16_t)RTE_MIN(channels.combined_count, (unsigned)DP_PORT_QUEUES_MAX);
-}
-
 /* Capabilities in effect, as bits; all when they cannot be read: the kernel will have its say. */
 static uint64_t capabilities(void)
 {
@@ -293,11 +310,19 @@ static int attach(struct dp_port *port, const char *args, struct base_error *ret
 
 static int attach_xdp(struct dp_port *port, unsigned i, struct base_error *ret_error)
 {
+	unsigned n_queues = device_queues(port->device);
 	char args[160];
 
+	/* What falls on a queue without a socket would be lost. */
+	if (n_queues > DP_PORT_QUEUES_MAX)
+		return base_error_set(ret_error, -E2BIG,
+			"port %s: %u receive queues are more than the %d that are served; see: "
+			"ethtool -L %s combined %d",
+			port->device, n_queues, DP_PORT_QUEUES_MAX, port->device,
+			DP_PORT_QUEUES_MAX);
 	/* Socket buffers for packets are charged to the limit of locked memory. */
 	setrlimit(RLIMIT_MEMLOCK, &(struct rlimit){RLIM_INFINITY, RLIM_INFINITY});
-	port->n_queues = device_queues(port->device);
+	port->n_queues = (uint16_t)n_queues;
 	snprintf(port->vdev, sizeof(port->vdev), "net_af_xdp%u", i);
 	/* Without busy_budget=0 the driver makes a system call for every poll that finds nothing, and the
 	 * kernel polls the device inside each send. */

@@ -47,6 +47,8 @@ struct dp_port {
 BASE_MUST_CHECK int dp_eal_init(const struct dp_config *config, unsigned n_workers,
 	void (*warn)(const char *line), struct base_error *ret_error);
 bool dp_eal_has_hugepages(void);
+/** What EAL was given for packets and rings. */
+uint64_t dp_eal_memory_bytes(void);
 /** MB that @config needs, when it names none. */
 unsigned dp_memory_mb(const struct dp_config *config);
 

@@ -136,22 +136,37 @@ static void send_command(struct dp *dp, unsigned owner, const struct dp_command 
 		dp_wait_a_little(dp);
 }
 
+/* Past this the owner has obeyed all that it was sent so far, or does so in the round that it is in. */
+static void wait_for_commands(struct dp *dp, unsigned owner)
+{
+	while (!rte_ring_empty(dp->workers[owner].command_ring))
+		dp_wait_a_little(dp);
+}
+
+static void destroy_index(void *table)
+{
+	wg_index_table_free(table);
+}
+
 /* The owner's index table must take one peer more. */
 static int index_reserve(struct dp *dp, unsigned owner)
 {
 	uint32_t need = (dp->peers.owned[owner] + 1) * INDICES_PER_PEER;
-	struct dp_index *larger;
+	struct wg_index_table *larger, *now = dp->peers.index[owner];
 
-	if (dp->peers.index_room[owner] == 0)
-		dp->peers.index_room[owner] = dp_index_room(dp->workers[owner].index);
-	if (need <= dp->peers.index_room[owner])
+	/* The first table is still the one that the worker was born with: nobody else changes it. */
+	if (!now)
+		now = dp->workers[owner].index;
+	if (need <= wg_index_room(now))
 		return 0;
-	larger = dp_index_new(2 * need);
+	larger = wg_index_table_new(2 * need);
 	if (!larger)
 		return -ENOMEM;
-	dp->peers.index_room[owner] = dp_index_room(larger);
 	send_command(
 		dp, owner, &(struct dp_command){.type = DP_COMMAND_INDEX_GROW, .object = larger});
+	wait_for_commands(dp, owner);
+	dp->peers.index[owner] = larger;
+	dp_rcu_retire(dp->rcu, destroy_index, now);
 	return 0;
 }
 
@@ -214,7 +229,6 @@ static struct dp_peer *peer_add(struct dp *dp, const struct dp_peer_config *conf
 static void peer_remove(struct dp *dp, struct dp_peer *peer)
 {
 	struct dp_request request = {.type = DP_REQUEST_PEER_REMOVE, .peer = peer};
-	struct dp_worker *owner = &dp->workers[peer->owner];
 
 	for (size_t i = 0; i < peer->n_prefixes; i++) {
 		wg_allowedips_remove(dp->tables.allowed_ips, &peer->prefixes[i], peer->number);
@@ -225,8 +239,7 @@ static void peer_remove(struct dp *dp, struct dp_peer *peer)
 	if (dp_tables_set_peer(&dp->tables, dp->rcu, peer->number, NULL) != 0)
 		return;
 	dp_handshake_request(dp->handshake, &request);
-	while (!rte_ring_empty(owner->command_ring))
-		dp_wait_a_little(dp);
+	wait_for_commands(dp, peer->owner);
 	unhash(&dp->peers, peer);
 	dp->peers.by_number[peer->number] = NULL;
 	dp->peers.count--;

@@ -16,6 +16,7 @@
 #include "dp_outer.h"
 #include "dp_stats.h"
 #include "wg.h"
+#include "wg_index.h"
 #include "wg_keypair.h"
 #include "wg_timers.h"
 
@@ -81,8 +82,8 @@ struct dp_peers {
 	struct dp_peer **by_number; /* NULL where a number is free */
 	uint32_t capacity;
 	uint32_t count;
-	uint32_t owned[DP_WORKERS_MAX];      /* peers per worker */
-	uint32_t index_room[DP_WORKERS_MAX]; /* receiver indices its table takes */
+	uint32_t owned[DP_WORKERS_MAX];               /* peers per worker */
+	struct wg_index_table *index[DP_WORKERS_MAX]; /* its table, once it is a larger one */
 };
 
 /** Control: remove all, for dp_free(). */

@@ -79,6 +79,7 @@ static inline struct dp_pkt *dp_pkt(struct rte_mbuf *m)
 	X(WRONG_SOURCE, "wrong_source") /* not among the peer's allowed IPs */                     \
 	X(FILTER_NO_RULE, "filter_no_rule")                                                        \
 	X(FILTER_NO_HEADER, "filter_no_header")                                                    \
+	X(FILTER_DESTINATION, "filter_destination") /* to an address that is not ours */           \
 	X(HOST_FULL, "host_queue_full")                                                            \
 	/* dp_encap.c */                                                                           \
 	X(OUT_MALFORMED, "out_malformed")                                                          \

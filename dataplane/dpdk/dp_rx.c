@@ -143,8 +143,10 @@ unsigned dp_rx_poll(struct dp_worker *worker, const struct dp_rx_queue *queue)
 	uint64_t bytes = 0;
 
 	n = rte_eth_rx_burst(worker->ports[queue->port].id, queue->queue, pkts, DP_BURST);
-	if (n == 0)
+	if (n == 0) {
+		dp_worker_mark_idle(worker);
 		return 0;
+	}
 	for (unsigned i = 0; i < n; i++)
 		rte_prefetch0(rte_pktmbuf_mtod(pkts[i], void *));
 	for (unsigned i = 0; i < n; i++) {

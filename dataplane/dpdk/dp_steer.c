@@ -32,7 +32,7 @@ void dp_steer(struct dp_worker *worker, struct rte_mbuf **pkts, unsigned n)
 			base_load_le32(payload + offsetof(struct wg_data, receiver_index_le32));
 
 		if (wg_index_owner(index) == worker->id) {
-			dp_index_prefetch(worker->index, index);
+			wg_index_prefetch(worker->index, index);
 			pkts[n_ours++] = pkts[i];
 		} else {
 			hand_over(worker, wg_index_owner(index), pkts[i]);
@@ -52,5 +52,7 @@ unsigned dp_steer_poll(struct dp_worker *worker)
 			rte_pktmbuf_mtod_offset(pkts[i], void *, dp_pkt(pkts[i])->payload_off));
 	if (n)
 		dp_decap(worker, pkts, n);
+	else
+		dp_worker_mark_idle(worker);
 	return n;
 }

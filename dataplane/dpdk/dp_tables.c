@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Published tables and the worker's index table (dp_tables.h).
+ * Published tables (dp_tables.h): made and published by control.
  */
 #include "dp_tables.h"
 
@@ -120,79 +120,4 @@ void dp_tables_publish_view(
 		&tables->generation, dp_underlay_generation(view), memory_order_release);
 	if (old)
 		dp_rcu_retire(rcu, destroy_view, old);
-}
-
-struct dp_index *dp_index_new(uint32_t entries)
-{
-	uint32_t capacity = 64;
-	struct dp_index *table;
-	size_t bytes;
-
-	while (capacity < 2 * entries)
-		capacity *= 2;
-	bytes = sizeof(*table) + capacity * sizeof(table->slots[0]);
-	table = aligned_alloc(RTE_CACHE_LINE_SIZE, bytes);
-	if (!table)
-		return NULL;
-	memset(table, 0, bytes);
-	table->mask = capacity - 1;
-	return table;
-}
-
-void dp_index_free(struct dp_index *table)
-{
-	free(table);
-}
-
-uint32_t dp_index_room(const struct dp_index *table)
-{
-	return (table->mask + 1) / 2;
-}
-
-bool dp_index_add(struct dp_index *table, struct wg_keypair *keypair)
-{
-	uint32_t i = dp_index_home(table, keypair->local_index);
-
-	if (table->count >= dp_index_room(table))
-		return false;
-	while (table->slots[i].keypair)
-		i = (i + 1) & table->mask;
-	table->slots[i] = (struct dp_index_slot){.keypair = keypair, .index = keypair->local_index};
-	table->count++;
-	return true;
-}
-
-void dp_index_remove(struct dp_index *table, uint32_t index)
-{
-	uint32_t i = dp_index_home(table, index), hole;
-
-	while (table->slots[i].keypair && table->slots[i].index != index)
-		i = (i + 1) & table->mask;
-	if (!table->slots[i].keypair)
-		return;
-	/* Close the gap: whoever probed past the hole moves back into it. */
-	hole = i;
-	for (;;) {
-		uint32_t home;
-
-		i = (i + 1) & table->mask;
-		if (!table->slots[i].keypair)
-			break;
-		home = dp_index_home(table, table->slots[i].index);
-		if (((i - home) & table->mask) < ((i - hole) & table->mask))
-			continue;
-		table->slots[hole] = table->slots[i];
-		hole = i;
-	}
-	table->slots[hole].keypair = NULL;
-	table->count--;
-}
-
-void dp_index_move(struct dp_index *to, const struct dp_index *from)
-{
-	for (uint32_t i = 0; i <= from->mask; i++) {
-		/* Cannot fail: @to has more room than @from has entries. */
-		if (from->slots[i].keypair && !dp_index_add(to, from->slots[i].keypair))
-			return;
-	}
 }

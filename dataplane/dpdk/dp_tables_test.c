@@ -12,53 +12,6 @@
 #include <time.h>
 #include <cmocka.h>
 
-#define ENTRIES 500u
-#define STEPS 200000u
-
-static void test_index_random(void **state)
-{
-	static struct wg_keypair keypairs[ENTRIES];
-	static bool is_in[ENTRIES];
-	struct dp_index *table = dp_index_new(ENTRIES / 4), *larger;
-	unsigned seed = (unsigned)time(NULL), n = 0;
-
-	assert_non_null(table);
-	print_message("seed %u\n", seed);
-	srand(seed);
-	/* Few home slots and one owner: long runs, wrapped around the table's end. */
-	for (unsigned i = 0; i < ENTRIES; i++)
-		keypairs[i].local_index = i << 20 |
-			((0xfdu + (unsigned)rand() % 7) % 0x100) << WG_INDEX_OWNER_BITS | 5;
-	for (unsigned step = 0; step < STEPS; step++) {
-		unsigned i = (unsigned)rand() % ENTRIES;
-		struct wg_keypair *found = dp_index_lookup(table, keypairs[i].local_index);
-
-		assert_ptr_equal(found, is_in[i] ? &keypairs[i] : NULL);
-		if (is_in[i]) {
-			dp_index_remove(table, keypairs[i].local_index);
-			is_in[i] = false;
-			n--;
-		} else if (dp_index_add(table, &keypairs[i])) {
-			is_in[i] = true;
-			n++;
-		} else {
-			assert_int_equal(n, dp_index_room(table));
-		}
-		assert_int_equal(table->count, n);
-	}
-	larger = dp_index_new(ENTRIES);
-	assert_non_null(larger);
-	dp_index_move(larger, table);
-	assert_int_equal(larger->count, n);
-	for (unsigned i = 0; i < ENTRIES; i++)
-		assert_ptr_equal(dp_index_lookup(larger, keypairs[i].local_index),
-			is_in[i] ? &keypairs[i] : NULL);
-	dp_index_remove(larger, 0xdeadbeef); /* nobody's */
-	assert_int_equal(larger->count, n);
-	dp_index_free(table);
-	dp_index_free(larger);
-}
-
 /* Headers for every length, checked as a receiver would. */
 static void check_outer(const char *to_text, const char *src_text)
 {
@@ -126,7 +79,6 @@ static void test_from(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_index_random),
 		cmocka_unit_test(test_outer),
 		cmocka_unit_test(test_from),
 	};

@@ -15,13 +15,26 @@ static void lookup(const struct dp_worker *worker, const struct base_addr *dst,
 	worker->dp->nexthop_lookup(worker->view, dst, src, ret_nexthop);
 }
 
-/* Ask once a round at most; the handshake thread passes it to control, which merges further. */
-static void want_gateway(struct dp_worker *worker, const struct dp_nexthop *nexthop)
+/*
+ * Ask for a gateway once a round at most, and for few in one; the handshake thread passes it to control,
+ * which merges further. False: no room, ask again.
+ */
+static bool want_gateway(struct dp_worker *worker, const struct dp_nexthop *nexthop)
 {
-	worker->wanted_gateway = (struct dp_note){
+	for (unsigned i = 0; i < worker->n_wanted_gateways; i++) {
+		const struct dp_note *wanted = &worker->wanted_gateways[i];
+
+		if (wanted->port == nexthop->port &&
+			base_addr_equal(&wanted->where.addr, &nexthop->gateway))
+			return true;
+	}
+	if (worker->n_wanted_gateways == DP_WANTED_GATEWAYS_MAX)
+		return false;
+	worker->wanted_gateways[worker->n_wanted_gateways++] = (struct dp_note){
 		.port = nexthop->port,
 		.where = {.addr = nexthop->gateway},
 	};
+	return true;
 }
 
 bool dp_tx_prepare(struct dp_worker *worker, struct dp_outer *outer, const struct dp_from *from)
@@ -37,6 +50,11 @@ bool dp_tx_prepare(struct dp_worker *worker, struct dp_outer *outer, const struc
 	lookup(worker, &to.addr, local.family == BASE_FAMILY_NONE ? NULL : &local, &nexthop);
 	dp_outer_make(outer, &nexthop, from, worker->listen_port);
 	outer->generation = worker->generation;
+	/* A neighbour on link is kept alive only if somebody wants it, even one that is known already;
+	 * without room to say so, the next packet comes by here again. Routers are wanted as it is. */
+	if (nexthop.state == DP_NEXTHOP_OK && base_addr_equal(&nexthop.gateway, &to.addr) &&
+		!want_gateway(worker, &nexthop))
+		outer->generation = 0;
 	return outer->len != 0;
 }
 
@@ -117,6 +135,8 @@ static bool try_waiting(struct dp_worker *worker, const struct dp_waiting *waiti
 	struct dp_nexthop nexthop;
 
 	lookup(worker, &dst, &src, &nexthop);
+	if (nexthop.state == DP_NEXTHOP_UNRESOLVED)
+		want_gateway(worker, &nexthop);
 	if (nexthop.state == DP_NEXTHOP_OK) {
 		dp_outer_set_macs(rte_pktmbuf_mtod(waiting->pkt, uint8_t *), &nexthop);
 		push(worker, nexthop.port, waiting->pkt);
@@ -183,10 +203,17 @@ void dp_tx_payload(struct dp_worker *worker, const struct dp_outer *outer, struc
 
 void dp_tx_flush(struct dp_worker *worker)
 {
+	bool is_sent = false;
+
 	for (unsigned port = 0; port < worker->n_ports; port++) {
-		if (worker->tx[port].n)
+		if (worker->tx[port].n) {
 			send_buffer(worker, (uint16_t)port);
+			is_sent = true;
+		}
 	}
+	/* The packets themselves were counted when they were finished. */
+	if (is_sent)
+		dp_worker_mark(worker, DP_STAGE_TX, 0);
 }
 
 unsigned dp_tx_poll(struct dp_worker *worker)

@@ -46,13 +46,24 @@ void dp_worker_want_handshake(struct dp_worker *worker, struct dp_peer *peer)
 	dp_worker_note(worker, peer, DP_NOTE_WANT_HANDSHAKE);
 }
 
+/* Packets that are in the batch already leave by the headers that they were measured for. */
+static void set_from(struct dp_worker *worker, struct dp_peer *peer, const struct dp_from *from)
+{
+	dp_encap_flush(worker);
+	dp_peer_set_from(peer, from, worker->now_ns);
+}
+
 void dp_worker_move(struct dp_worker *worker, struct dp_peer *peer, const struct dp_from *from)
 {
 	bool is_news = !dp_from_same_end(&peer->from, from);
 
 	if (memcmp(&peer->from, from, sizeof(*from)) == 0)
 		return;
-	dp_peer_set_from(peer, from, worker->now_ns);
+	/* A fixed end may ask another address of ours, but it stays where it is. One that is not known at all
+	 * is fixed by its first word. */
+	if (is_news && peer->endpoint_is_fixed && peer->from.family != BASE_FAMILY_NONE)
+		return;
+	set_from(worker, peer, from);
 	if (is_news)
 		dp_worker_note(worker, peer, DP_NOTE_MOVED);
 }
@@ -66,12 +77,19 @@ static void bury_one(struct dp_worker *worker, struct wg_keypair *keypair)
 void dp_worker_bury(struct dp_worker *worker, struct wg_keypair **dead, unsigned n)
 {
 	for (unsigned i = 0; i < n; i++) {
-		dp_index_remove(worker->index, dead[i]->local_index);
+		wg_index_release(worker->index, dead[i]->local_index);
 		bury_one(worker, dead[i]);
 	}
 }
 
 /* Commands. */
+
+/* Never full, for dp_peer.c has the table grow before it adds a peer; and it must not grow here. */
+static bool index_add(struct dp_worker *worker, struct wg_keypair *keypair)
+{
+	return wg_index_count(worker->index) < wg_index_room(worker->index) &&
+		wg_index_put(worker->index, keypair->local_index, keypair) == 0;
+}
 
 static void keypair_begin(
 	struct dp_worker *worker, struct dp_peer *peer, struct wg_keypair *keypair)
@@ -81,7 +99,7 @@ static void keypair_begin(
 	unsigned n;
 
 	keypair->owner_data = peer;
-	if (peer->is_detached || !dp_index_add(worker->index, keypair)) {
+	if (peer->is_detached || !index_add(worker, keypair)) {
 		bury_one(worker, keypair);
 		return;
 	}
@@ -128,22 +146,12 @@ static void endpoint(struct dp_worker *worker, const struct dp_command *cmd)
 
 	if (!is_seen)
 		peer->endpoint_is_fixed = cmd->object != NULL;
-	else if (peer->endpoint_is_fixed)
-		return;
 	if (cmd->from.family == BASE_FAMILY_NONE)
 		return;
 	if (is_seen)
 		dp_worker_move(worker, peer, &cmd->from);
 	else if (!dp_from_same_end(&peer->from, &cmd->from))
-		dp_peer_set_from(peer, &cmd->from, worker->now_ns);
-}
-
-static void grow(struct dp_worker *worker, struct dp_index *larger)
-{
-	dp_index_move(larger, worker->index);
-	worker->index->next_old = worker->old_index;
-	worker->old_index = worker->index;
-	worker->index = larger;
+		set_from(worker, peer, &cmd->from);
 }
 
 static void detach(struct dp_worker *worker, struct dp_peer *peer)
@@ -167,7 +175,8 @@ static void obey(struct dp_worker *worker, const struct dp_command *cmd)
 		send_message(worker, cmd);
 		break;
 	case DP_COMMAND_INDEX_GROW:
-		grow(worker, cmd->object);
+		wg_index_move(cmd->object, worker->index);
+		worker->index = cmd->object;
 		break;
 	case DP_COMMAND_KEYPAIRS_CLEAR:
 		keypairs_clear(worker, cmd->peer, DP_DROP_STAGED_GIVEN_UP);
@@ -263,17 +272,10 @@ static void say_all(struct dp_worker *worker)
 {
 	if (!say_dead(worker) || !say_peers(worker))
 		return;
-	while (worker->old_index) {
-		struct dp_index *next = worker->old_index->next_old;
-
-		if (!say(worker, &(struct dp_note){.old_index = worker->old_index}))
+	while (worker->n_wanted_gateways) {
+		if (!say(worker, &worker->wanted_gateways[worker->n_wanted_gateways - 1]))
 			return;
-		worker->old_index = next;
-	}
-	if (worker->wanted_gateway.where.addr.family != BASE_FAMILY_NONE) {
-		/* Not worth keeping: the next packet asks again. */
-		say(worker, &worker->wanted_gateway);
-		worker->wanted_gateway.where.addr.family = BASE_FAMILY_NONE;
+		worker->n_wanted_gateways--;
 	}
 }
 
@@ -306,6 +308,7 @@ bool dp_worker_round(struct dp_worker *worker, uint64_t now_ns)
 	worker->view = atomic_load_explicit(&worker->tables->view, memory_order_acquire);
 
 	n += take_commands(worker);
+	dp_worker_mark_idle(worker);
 	for (unsigned i = 0; i < worker->n_rx_queues; i++)
 		n += dp_rx_poll(worker, &worker->rx_queues[i]);
 	n += dp_steer_poll(worker);
@@ -317,12 +320,8 @@ bool dp_worker_round(struct dp_worker *worker, uint64_t now_ns)
 	wake_others(worker);
 	dp_counter_add(&worker->counters.rounds, 1);
 
-	if (n) {
-		dp_worker_mark(worker, DP_STAGE_TX, 0);
-		dp_counter_add(&worker->counters.busy_cycles, worker->mark_tsc - start_tsc);
-	} else {
-		dp_counter_add(&worker->counters.idle_cycles, rte_rdtsc() - start_tsc);
-	}
+	dp_counter_add(n ? &worker->counters.busy_cycles : &worker->counters.idle_cycles,
+		rte_rdtsc() - start_tsc);
 	dp_rcu_quiescent(worker->qsbr, worker->id);
 	return n > 0;
 }
@@ -333,8 +332,7 @@ static bool has_work(const struct dp_worker *worker)
 {
 	return !rte_ring_empty(worker->command_ring) || !rte_ring_empty(worker->handover_ring) ||
 		!rte_ring_empty(worker->inner_ring) || !rte_ring_empty(worker->outer_ring) ||
-		worker->dead_first || worker->note_first || worker->old_index ||
-		atomic_load(&worker->dp->must_stop);
+		worker->dead_first || worker->note_first || atomic_load(&worker->dp->must_stop);
 }
 
 static void sleep_until_work(struct dp_worker *worker)
@@ -415,7 +413,7 @@ int dp_worker_init(struct dp_worker *worker, struct base_error *ret_error)
 	worker->inner_ring = ring_new("inner", worker->id, sizeof(void *), DP_RING_PKTS);
 	worker->outer_ring = ring_new("outer", worker->id, sizeof(void *), DP_RING_PKTS);
 	worker->idle = dp_idle_new();
-	worker->index = dp_index_new(INDEX_FIRST);
+	worker->index = wg_index_table_new(INDEX_FIRST);
 	worker->flows = in_flows_new(FLOWS_MAX);
 	if (!worker->command_ring || !worker->handover_ring || !worker->inner_ring ||
 		!worker->outer_ring || !worker->idle || !worker->index || !worker->flows)
@@ -441,8 +439,6 @@ static void commands_free(struct rte_ring *ring)
 	while (ring && rte_ring_dequeue_elem(ring, &cmd, sizeof(cmd)) == 0) {
 		if (cmd.type == DP_COMMAND_SEND || cmd.type == DP_COMMAND_SEND_TO)
 			rte_pktmbuf_free(cmd.object);
-		else if (cmd.type == DP_COMMAND_INDEX_GROW)
-			dp_index_free(cmd.object);
 	}
 	rte_ring_free(ring);
 }
@@ -456,13 +452,7 @@ void dp_worker_fini(struct dp_worker *worker)
 	ring_free(worker->inner_ring);
 	ring_free(worker->outer_ring);
 	dp_idle_free(worker->idle);
-	dp_index_free(worker->index);
-	while (worker->old_index) {
-		struct dp_index *next = worker->old_index->next_old;
-
-		dp_index_free(worker->old_index);
-		worker->old_index = next;
-	}
+	wg_index_table_free(worker->index);
 	in_flows_free(worker->flows);
 	if (worker->aead)
 		worker->aead_ops->free(worker->aead);

@@ -32,6 +32,7 @@
 #include "dp_tables.h"
 #include "in_filter.h"
 #include "in_parse.h"
+#include "wg_index.h"
 
 #include <rte_ring_elem.h>
 
@@ -43,6 +44,8 @@
 /** Frames that wait for a neighbour, and for how long. */
 #define DP_NEIGHBOUR_PKTS_MAX 256
 #define DP_NEIGHBOUR_WAIT_NS BASE_NS_PER_S
+/** Gateways that a worker asks for in one round; the others' turn comes in a later one. */
+#define DP_WANTED_GATEWAYS_MAX 8
 /** Notes "handshake wanted" of one peer are this far apart; wg keeps the protocol's own gaps. */
 #define DP_WANT_GAP_NS BASE_NS_PER_S
 
@@ -55,7 +58,7 @@ enum dp_command_type {
 	DP_COMMAND_ENDPOINT_SET,  /* from: control says so; object: not NULL: fixed from now on */
 	DP_COMMAND_SEND,          /* object: mbuf with a message to the peer */
 	DP_COMMAND_SEND_TO,       /* object: mbuf with a message to @from */
-	DP_COMMAND_INDEX_GROW,    /* object: a larger struct dp_index */
+	DP_COMMAND_INDEX_GROW,    /* object: a larger index table; control frees the old one */
 	DP_COMMAND_DETACH,        /* forget the peer; answered by DP_NOTE_DETACHED */
 };
 
@@ -68,13 +71,12 @@ struct dp_command {
 static_assert(sizeof(struct dp_command) <= 64, "one cache line");
 static_assert(sizeof(struct dp_command) % 4 == 0, "rte_ring_elem's rule");
 
-/** Worker to handshake thread. Which parts count: bits for a peer, else keypair, table or gateway. */
+/** Worker to handshake thread. Which parts count: bits for a peer, else keypair or gateway. */
 struct dp_note {
 	struct dp_peer *peer;
 	uint32_t bits;              /* enum dp_note_bits */
 	uint16_t port;              /* with a gateway */
 	struct wg_keypair *keypair; /* dead: give it back */
-	struct dp_index *old_index; /* replaced: free it */
 	struct base_endpoint where; /* MOVED: the new endpoint; else a gateway to resolve */
 };
 static_assert(sizeof(struct dp_note) % 4 == 0, "rte_ring_elem's rule");
@@ -121,7 +123,7 @@ struct dp_worker {
 	struct dp_worker *workers; /* all of them */
 	struct dp_port *ports;
 	unsigned n_ports;
-	struct dp_rx_queue rx_queues[DP_PORTS_MAX * 4];
+	struct dp_rx_queue rx_queues[DP_PORTS_MAX * DP_PORT_QUEUES_MAX];
 	unsigned n_rx_queues;
 	uint16_t listen_port, listen_port_be16;
 	uint16_t host_mtu_bytes;
@@ -149,7 +151,7 @@ struct dp_worker {
 	uint64_t woken_workers; /* bit per worker that got something in this round */
 
 	/* This worker's own. */
-	struct dp_index *index;
+	struct wg_index_table *index; /* receiver indices of its keypairs */
 	struct in_flows *flows;
 	struct dp_batch open, seal;
 	struct dp_route routes[DP_BURST];
@@ -159,11 +161,11 @@ struct dp_worker {
 	uint32_t n_staged;
 	struct dp_waiting waiting[DP_NEIGHBOUR_PKTS_MAX];
 	unsigned n_waiting;
-	uint64_t waiting_generation;   /* when it was last worked through */
-	struct dp_note wanted_gateway; /* where.addr family NONE: none */
+	uint64_t waiting_generation; /* when it was last worked through */
+	struct dp_note wanted_gateways[DP_WANTED_GATEWAYS_MAX];
+	unsigned n_wanted_gateways;
 	struct wg_keypair *dead_first; /* linked by owner_data */
 	struct dp_peer *note_first, **note_end;
-	struct dp_index *old_index;
 
 	struct dp_counters counters;
 } __rte_cache_aligned;
@@ -225,6 +227,12 @@ static inline void dp_worker_mark(struct dp_worker *worker, enum dp_stage stage,
 	dp_counter_add(&worker->counters.stage_cycles[stage], tsc - worker->mark_tsc);
 	dp_counter_add(&worker->counters.stage_pkts[stage], n);
 	worker->mark_tsc = tsc;
+}
+
+/** What ran since the last mark found nothing to do: no stage pays for it. */
+static inline void dp_worker_mark_idle(struct dp_worker *worker)
+{
+	worker->mark_tsc = rte_rdtsc();
 }
 
 #endif

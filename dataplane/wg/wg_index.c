@@ -73,6 +73,14 @@ static uint32_t find_slot(const struct wg_index_table *table, uint32_t index)
 	return at;
 }
 
+static void put_all(struct wg_index_table *table, const struct wg_index_slot *from, uint32_t mask)
+{
+	for (uint32_t i = 0; i <= mask; i++) {
+		if (from[i].value)
+			table->slots[find_slot(table, from[i].index)] = from[i];
+	}
+}
+
 static int resize(struct wg_index_table *table, uint32_t n)
 {
 	struct wg_index_slot *old = table->slots, *slots = slots_new(n);
@@ -82,12 +90,16 @@ static int resize(struct wg_index_table *table, uint32_t n)
 		return -ENOMEM;
 	table->slots = slots;
 	table->mask = n - 1;
-	for (uint32_t i = 0; i <= old_mask; i++) {
-		if (old[i].value)
-			slots[find_slot(table, old[i].index)] = old[i];
-	}
+	put_all(table, old, old_mask);
 	free(old);
 	return 0;
+}
+
+void wg_index_move(struct wg_index_table *to, const struct wg_index_table *from)
+{
+	assert(to->count == 0 && wg_index_room(to) >= from->count);
+	put_all(to, from->slots, from->mask);
+	to->count = from->count;
 }
 
 int wg_index_put(struct wg_index_table *table, uint32_t index, void *value)
@@ -97,7 +109,7 @@ int wg_index_put(struct wg_index_table *table, uint32_t index, void *value)
 		return -EEXIST;
 	if (table->count >= ENTRIES_MAX)
 		return -ENOSPC;
-	if (2 * (table->count + 1) > table->mask + 1) {
+	if (table->count >= wg_index_room(table)) {
 		int rc = resize(table, 2 * (table->mask + 1));
 
 		if (rc < 0)

@@ -9,6 +9,9 @@
  * back, so there are no tombstones and a miss ends at the first empty slot. It grows at set-up
  * of sessions and shrinks never below its first size. Used by the thread that runs the device
  * for handshakes; each worker has one of its own for its keypairs. Thread: one at a time.
+ *
+ * A worker must not allocate, so its table does not grow by itself: as long as it holds fewer than
+ * wg_index_room() entries a put only writes, and a larger table, made elsewhere, takes over by wg_index_move().
  */
 #ifndef WG_INDEX_H
 #define WG_INDEX_H
@@ -55,8 +58,16 @@ BASE_MUST_CHECK int wg_index_take(
 BASE_MUST_CHECK int wg_index_put(struct wg_index_table *table, uint32_t index, void *value);
 /** Change what an index maps to: a handshake's index becomes its keypair's. False if absent. */
 bool wg_index_replace(struct wg_index_table *table, uint32_t index, void *value);
-/** Nothing happens if it is absent. */
+/** Nothing happens if it is absent. Frees no memory of a table that never grew. */
 void wg_index_release(struct wg_index_table *table, uint32_t index);
+/** Copy all of @from into @to, which is empty and has room for them; allocates nothing. */
+void wg_index_move(struct wg_index_table *to, const struct wg_index_table *from);
+
+/** How many entries it takes before it grows. Fixed while it does not: any thread. */
+static inline uint32_t wg_index_room(const struct wg_index_table *table)
+{
+	return (table->mask + 1) / 2;
+}
 
 static inline uint32_t wg_index_count(const struct wg_index_table *table)
 {

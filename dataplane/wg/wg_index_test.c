@@ -110,6 +110,33 @@ static void test_room_for_what_is_expected(void **state)
 	assert_null(wg_index_table_new(UINT32_MAX));
 }
 
+/* What a worker does: no put, release or move of it allocates or frees. */
+static void test_move(void **state)
+{
+	struct wg_index_table *small = wg_index_table_new(50), *large = wg_index_table_new(500);
+	const struct wg_index_slot *slots = small->slots, *larger = large->slots;
+	uint32_t room = wg_index_room(small);
+
+	assert_true(room >= 50);
+	for (uint32_t i = 0; i < room; i++)
+		assert_int_equal(wg_index_put(small, i << 26 | 5 << 6, value_of(i)), 0);
+	for (uint32_t i = 0; i < room; i += 2)
+		wg_index_release(small, i << 26 | 5 << 6);
+	assert_ptr_equal(small->slots, slots);
+	wg_index_move(large, small);
+	assert_ptr_equal(large->slots, larger);
+	assert_int_equal(wg_index_count(large), room / 2);
+	for (uint32_t i = 0; i < room; i++)
+		assert_ptr_equal(
+			wg_index_lookup(large, i << 26 | 5 << 6), i % 2 ? value_of(i) : NULL);
+	wg_index_table_free(small);
+	for (uint32_t i = 1; i < room; i += 2)
+		wg_index_release(large, i << 26 | 5 << 6);
+	assert_int_equal(wg_index_count(large), 0);
+	assert_ptr_equal(large->slots, larger);
+	wg_index_table_free(large);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -117,6 +144,7 @@ int main(void)
 		cmocka_unit_test(test_take_gives_unique_indices_of_the_owner),
 		cmocka_unit_test(test_replace),
 		cmocka_unit_test(test_room_for_what_is_expected),
+		cmocka_unit_test(test_move),
 	};
 
 	test_seed();
