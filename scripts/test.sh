@@ -109,7 +109,7 @@ meson_tests() {
 	CMOCKA_MESSAGE_OUTPUT=TAP \
 		ASAN_OPTIONS=detect_stack_use_after_return=1:abort_on_error=0 \
 		UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
-		TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1 \
+		TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1:suppressions=$REPO/tests/tsan.supp \
 		meson test -C "$build" --no-rebuild --num-processes 2 "${suites[@]}" >&2 || true
 	jq -r '(.name | sub("^.* / "; "")) as $name | (.stdout // "") as $out | (.stderr // "") as $err
 		| "# --- \($name): \(.result), \(.duration | floor) s",
