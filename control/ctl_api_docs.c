@@ -197,6 +197,8 @@ static json_t *worker_json(const struct dp_worker_stats *worker)
 		COUNTER(rx_bytes),
 		COUNTER(tx_pkts),
 		COUNTER(tx_bytes),
+		COUNTER(rx_bursts),
+		COUNTER(tx_bursts),
 		COUNTER(sealed_pkts),
 		COUNTER(sealed_bytes),
 		COUNTER(opened_pkts),

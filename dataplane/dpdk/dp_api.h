@@ -177,8 +177,9 @@ const char *dp_drop_name(unsigned reason);
 
 struct dp_worker_stats {
 	unsigned lcore, cpu;
-	uint64_t rx_pkts, rx_bytes; /* frames from ports */
-	uint64_t tx_pkts, tx_bytes; /* frames to ports */
+	uint64_t rx_pkts, rx_bytes;    /* frames from ports */
+	uint64_t tx_pkts, tx_bytes;    /* frames to ports */
+	uint64_t rx_bursts, tx_bursts; /* calls to ports that moved any of them */
 	uint64_t sealed_pkts,
 		sealed_bytes; /* inner bytes; keepalives are counted as packets of 0 */
 	uint64_t opened_pkts, opened_bytes;

@@ -163,6 +163,7 @@ unsigned dp_rx_poll(struct dp_worker *worker, const struct dp_rx_queue *queue)
 	}
 	dp_counter_add(&worker->counters.rx_pkts, n);
 	dp_counter_add(&worker->counters.rx_bytes, bytes);
+	dp_counter_add(&worker->counters.rx_bursts, 1);
 	dp_worker_mark(worker, DP_STAGE_RX, n);
 	if (n_handshakes)
 		to_handshake(worker, handshakes, n_handshakes);

@@ -68,6 +68,8 @@ void dp_counters_read(const struct dp_counters *counters, struct dp_worker_stats
 	READ(rx_bytes);
 	READ(tx_pkts);
 	READ(tx_bytes);
+	READ(rx_bursts);
+	READ(tx_bursts);
 	READ(sealed_pkts);
 	READ(sealed_bytes);
 	READ(opened_pkts);

@@ -32,6 +32,7 @@ static inline uint64_t dp_counter_get(const dp_counter *counter)
 struct dp_counters {
 	dp_counter rx_pkts, rx_bytes;
 	dp_counter tx_pkts, tx_bytes;
+	dp_counter rx_bursts, tx_bursts;
 	dp_counter sealed_pkts, sealed_bytes;
 	dp_counter opened_pkts, opened_bytes;
 	dp_counter handed_over_pkts;

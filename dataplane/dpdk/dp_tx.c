@@ -73,6 +73,7 @@ static void send_burst(struct dp_worker *worker, uint16_t port, struct dp_tx_buf
 	}
 	dp_counter_add(&worker->counters.tx_pkts, sent);
 	dp_counter_add(&worker->counters.tx_bytes, bytes);
+	dp_counter_add(&worker->counters.tx_bursts, 1);
 }
 
 /* The port has fewer queues than there are workers: a neighbour of ours sends for us. */

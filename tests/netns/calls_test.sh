@@ -1,0 +1,64 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-3-Clause
+# System calls of a worker on a real port: at most one per burst, counted by strace while TCP runs through the
+# tunnel both ways. (On a ring port it makes none: tests/pipeline_calls_test.c.) Needs root; topology in
+# scripts/lab-lib.sh.
+set -euo pipefail
+. "$(dirname "$0")/lib.sh"
+
+TCP_MB=24
+PKTS_MIN=20000
+# Words to the handshake thread, which are about sessions, not packets.
+CALLS_BESIDES=50
+
+# The thread of the one worker.
+worker_tid() {
+	grep -lE '^(rte|lcore)-worker' "/proc/$GW_PID/task/"*/comm | head -n 1 | cut -d / -f 5
+}
+
+
+# A burst from the port may wake the host thread, a burst to it is sent: one call each. To sleep takes one,
+# to be woken another.
+calls_are_few() {
+	local before after calls rx tx sleeps pkts strace tid
+
+	tid=$(worker_tid)
+	strace -c -U calls,name -p "$tid" -o "$LAB_DIR/calls" 2>"$LAB_DIR/strace" &
+	strace=$!
+	wait_for 5 grep -q attached "$LAB_DIR/strace"
+	before=$(gwctl stats --json)
+	tcp_transfer gw peer "$PEER4" "$TCP_MB"
+	tcp_transfer peer gw "$GW4" "$TCP_MB"
+	kill -INT "$strace"
+	wait "$strace" || true
+	after=$(gwctl stats --json)
+	read -r rx tx sleeps pkts < <(jq -rn --argjson a "$before" --argjson b "$after" \
+		'[$a, $b] | map(.workers[0]) | [.[1].rx_bursts - .[0].rx_bursts,
+		.[1].tx_bursts - .[0].tx_bursts, .[1].sleeps - .[0].sleeps,
+		.[1].rx_pkts - .[0].rx_pkts + .[1].tx_pkts - .[0].tx_pkts] | @tsv')
+	calls=$(awk '$2 == "total" { print $1 }' "$LAB_DIR/calls")
+	cat "$LAB_DIR/calls"
+	echo "$pkts packets, $rx + $tx bursts, $sleeps sleeps: $calls calls"
+	((pkts >= PKTS_MIN && calls <= rx + tx + 2 * sleeps + CALLS_BESIDES))
+}
+
+main() {
+	local kind
+
+	need_lab "calls"
+	have strace || { skip "calls" "no strace"; exit 0; }
+	lab_up
+	wg_start
+	for kind in af_xdp af_packet; do
+		gw_config "$kind"
+		check "$kind: gateway starts" gw_start
+		wg_peer endpoint "$GW_UNDER4:$GW_PORT"
+		check "$kind: tunnel" ping_from peer "$GW4"
+		check "$kind: at most one system call per burst" calls_are_few
+		wg_forget
+		gw_stop || true
+	done
+	exit "$FAILED"
+}
+
+main "$@"
