@@ -24,7 +24,7 @@ BUILD_PKGS=(
 )
 RUN_PKGS=(
 	wireguard-go wireguard-tools
-	iproute2 iputils-ping ethtool iperf3 procps jq strace
+	iproute2 iputils-ping ethtool iperf3 procps jq
 )
 TEST_PKGS=(
 	clang-format clang-tidy cppcheck shellcheck
