@@ -1,17 +1,18 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
-# Build for speed (in build-bench) and run one benchmark. It prints ratios; bench/README.md tells how
+# Build for speed (in build-bench) and run one benchmark. It prints ratios (`wake`: times); bench/README.md tells how
 # to read and compare them. Needs no root.
 #
 #   scripts/bench.sh cipher [--json]       the ciphers alone, ipsec-mb and libsodium
 #   scripts/bench.sh pipeline [--json]     the whole worker path, against the cipher alone
+#   scripts/bench.sh wake [--json]         a packet's wait for a sleeping worker, in microseconds
 #
 # Further options go to the benchmark; `scripts/bench.sh NAME --help` lists them.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
 BUILD=$REPO/build-bench
-declare -A PROGRAM=([cipher]=bench_aead [pipeline]=bench_pipeline)
+declare -A PROGRAM=([cipher]=bench_aead [pipeline]=bench_pipeline [wake]=bench_wake)
 
 main() {
 	local name=${1:-}
