@@ -1,0 +1,53 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-3-Clause
+# A gateway that cannot go on says why and ends with 1, for its supervisor to start it again: its host
+# interface is deleted, a worker stands still. Nothing is left behind that a new start would trip over.
+# Needs root; topology in scripts/lab-lib.sh.
+set -euo pipefail
+. "$(dirname "$0")/lib.sh"
+
+# Ends within 30 s with 1, and its last words hold WHAT.
+ends_saying() {
+	local what=$1 pid=$GW_PID code=0
+
+	GW_PID=""
+	timeout 30 tail --pid="$pid" -f /dev/null || { kill -9 "$pid"; return 1; }
+	wait "$pid" || code=$?
+	tail -n 5 "$LAB_DIR/gw.log"
+	((code == 1)) && tail -n 5 "$LAB_DIR/gw.log" | grep -q "$what"
+}
+
+interface_is_deleted() {
+	in_gw ip link del sandd0
+	ends_saying "deleted the host interface"
+}
+
+worker_stands_still() {
+	local tid holder
+
+	tid=$(grep -lE '^(rte|lcore)-worker' "/proc/$GW_PID/task/"*/comm | head -n 1 | cut -d / -f 5)
+	"$REPO/tests/netns/stop_thread.py" "$tid" &
+	holder=$!
+	ends_saying "worker 0.*stands still" || { kill "$holder" 2>/dev/null; return 1; }
+	wait "$holder" || true
+}
+
+no_xdp() {
+	! in_gw ip -d link show under0 | grep -E 'xdp'
+}
+
+main() {
+	need_lab "dead"
+	lab_up
+	gw_config af_xdp
+	check "gateway starts" gw_start
+	check "its host interface is deleted: it says so and ends" interface_is_deleted
+	check "no XDP program is left" no_xdp
+	check "it starts again" gw_start
+	check "a worker stands still: it says which and ends" worker_stands_still
+	check "no XDP program is left then either" no_xdp
+	check "and it starts again" gw_start
+	exit "$FAILED"
+}
+
+main "$@"
