@@ -1,169 +1,80 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * One HTTP exchange over the gateway's Unix socket, and how errors are told. See cli_command.h. No HTTP library: the
- * one there is brings thirty shared objects, which take longer to load than most commands to run; and what the
- * gateway says on this socket is a status line, a Content-Length and a body (ws_http.c).
- */
-#include "base_clock.h"
+/* One HTTP exchange over the gateway's Unix socket (libcurl), and how errors are told. See cli_command.h. */
 #include "ws_utf8.h"
 #include "cli_command.h"
 
-#include <poll.h>
+#include <curl/curl.h>
 #include <stdlib.h>
-#include <sys/socket.h>
-#include <sys/un.h>
-#include <unistd.h>
 
 /* What the gateway takes for anything but a command. */
 #define CALL_TIMEOUT_S 15
-#define REPLY_BYTES_MAX ((size_t)64 << 20)
-#define READ_BYTES 65536
+#define REPLY_BYTES_MAX (64u << 20)
 
-/* What was read so far; text[len] is NUL. */
 struct reply {
 	char *text;
-	size_t len, size;
-	int status;
-	size_t head_len; /* of the status line and the header; 0: not whole yet */
-	size_t body_len;
+	size_t len;
 };
 
-static int connect_to(const char *path)
+static size_t on_data(char *data, size_t size, size_t n, void *user)
 {
-	struct sockaddr_un addr = {.sun_family = AF_UNIX};
-	int fd, error;
-
-	if (strlen(path) >= sizeof(addr.sun_path))
-		return -ENAMETOOLONG;
-	strcpy(addr.sun_path, path);
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (fd < 0)
-		return -errno;
-	if (connect(fd, (const struct sockaddr *)&addr, sizeof(addr)) == 0)
-		return fd;
-	error = errno;
-	close(fd);
-	return -error;
-}
-
-/* Wait until the socket is ready for @events, at most until @deadline_ns. */
-static int wait_for(int fd, short events, uint64_t deadline_ns)
-{
-	struct pollfd at = {.fd = fd, .events = events};
-	uint64_t now_ns = base_clock_now_ns();
-	int n;
-
-	if (now_ns >= deadline_ns)
-		return -ETIMEDOUT;
-	n = poll(&at, 1, (int)((deadline_ns - now_ns) / BASE_NS_PER_MS) + 1);
-	return n > 0 ? 0 : n == 0 ? -ETIMEDOUT : errno == EINTR ? 0 : -errno;
-}
-
-static int send_all(int fd, const char *text, size_t len, uint64_t deadline_ns)
-{
-	while (len > 0) {
-		ssize_t n = send(fd, text, len, MSG_DONTWAIT | MSG_NOSIGNAL);
-		int rc;
-
-		if (n >= 0) {
-			text += n;
-			len -= (size_t)n;
-			continue;
-		}
-		/* Refused before it was heard out: the reason waits to be read. */
-		if (errno == EPIPE)
-			return 0;
-		rc = errno == EAGAIN || errno == EINTR ? wait_for(fd, POLLOUT, deadline_ns)
-						       : -errno;
-		if (rc < 0)
-			return rc;
-	}
-	return 0;
-}
-
-/* The header, once it is whole. -EPROTO where no HTTP of the gateway's kind is spoken. */
-static int read_head(struct reply *reply)
-{
-	const char *end = reply->text ? strstr(reply->text, "\r\n\r\n") : NULL, *length;
-	unsigned long long body_len;
-
-	if (!end)
-		return reply->len < READ_BYTES ? 0 : -EPROTO;
-	reply->head_len = (size_t)(end - reply->text) + 4;
-	length = strcasestr(reply->text, "\r\nContent-Length:");
-	if (sscanf(reply->text, "HTTP/1.1 %3d ", &reply->status) != 1 || !length || length > end ||
-		sscanf(length + strlen("\r\nContent-Length:"), "%20llu", &body_len) != 1 ||
-		body_len > REPLY_BYTES_MAX)
-		return -EPROTO;
-	reply->body_len = (size_t)body_len;
-	return 0;
-}
-
-static int reply_reserve(struct reply *reply)
-{
-	size_t size = reply->size ? 2 * reply->size : 2 * READ_BYTES;
+	struct reply *reply = user;
 	char *text;
 
-	if (reply->size - reply->len > READ_BYTES)
+	if (reply->len + size * n > REPLY_BYTES_MAX)
 		return 0;
-	text = realloc(reply->text, size);
+	text = realloc(reply->text, reply->len + size * n + 1);
 	if (!text)
-		return -ENOMEM;
+		return 0;
+	memcpy(text + reply->len, data, size * n);
 	reply->text = text;
-	reply->size = size;
-	return 0;
+	reply->len += size * n;
+	text[reply->len] = '\0';
+	return size * n;
 }
 
-static int receive(int fd, struct reply *reply, uint64_t deadline_ns)
+/* Connected, but no HTTP came back, or not to its end. */
+static void explain_reply(const struct cli *cli, CURLcode rc, struct base_error *ret_reason)
 {
-	int rc = 0;
-
-	while (rc == 0 && (!reply->head_len || reply->len < reply->head_len + reply->body_len)) {
-		ssize_t n;
-
-		rc = reply_reserve(reply);
-		if (rc == 0)
-			rc = wait_for(fd, POLLIN, deadline_ns);
-		if (rc < 0)
-			return rc;
-		n = recv(fd, reply->text + reply->len, READ_BYTES, MSG_DONTWAIT);
-		if (n == 0)
-			return -ECONNRESET;
-		if (n < 0) {
-			rc = errno == EAGAIN || errno == EINTR ? 0 : -errno;
-			continue;
-		}
-		reply->len += (size_t)n;
-		reply->text[reply->len] = '\0';
-		if (!reply->head_len)
-			rc = read_head(reply);
-	}
-	return rc;
-}
-
-/* Ask and hear the answer out. */
-static int exchange(const struct cli *cli, const char *request, size_t len, uint64_t deadline_ns,
-	struct reply *reply)
-{
-	int fd = connect_to(cli->socket);
-	int rc = fd < 0 ? fd : send_all(fd, request, len, deadline_ns);
-
-	if (rc == 0)
-		rc = receive(fd, reply, deadline_ns);
-	if (fd >= 0)
-		close(fd);
-	return rc;
-}
-
-/* The request did not get through: why, and what to do. */
-static void explain(const struct cli *cli, int error, struct base_error *ret_reason)
-{
-	switch (error) {
-	case ETIMEDOUT:
+	switch (rc) {
+	case CURLE_OPERATION_TIMEDOUT:
 		base_error_set(ret_reason, 0,
 			"%s: the gateway does not answer; its log tells more, a restart ends it",
 			cli->socket);
 		break;
+	case CURLE_GOT_NOTHING:
+	case CURLE_PARTIAL_FILE:
+	case CURLE_RECV_ERROR:
+	case CURLE_SEND_ERROR:
+		base_error_set(ret_reason, 0,
+			"%s: the gateway closed the connection without an answer; it has ended, or "
+			"serves too many at once",
+			cli->socket);
+		break;
+	case CURLE_UNSUPPORTED_PROTOCOL:
+	case CURLE_WEIRD_SERVER_REPLY:
+	case CURLE_WRITE_ERROR:
+	case CURLE_OUT_OF_MEMORY:
+		base_error_set(ret_reason, 0,
+			"%s: not an answer of sandd-gw (%s); is it the right socket?", cli->socket,
+			curl_easy_strerror(rc));
+		break;
+	default:
+		base_error_set(ret_reason, 0, "%s: %s", cli->socket, curl_easy_strerror(rc));
+		break;
+	}
+}
+
+/* The request did not get through: why, and what to do. */
+static void explain(const struct cli *cli, CURL *curl, CURLcode rc, struct base_error *ret_reason)
+{
+	long error = 0;
+
+	if (rc != CURLE_COULDNT_CONNECT) {
+		explain_reply(cli, rc, ret_reason);
+		return;
+	}
+	curl_easy_getinfo(curl, CURLINFO_OS_ERRNO, &error);
+	switch (error) {
 	case ENOENT:
 	case ENOTDIR:
 		base_error_set(ret_reason, 0,
@@ -184,73 +95,71 @@ static void explain(const struct cli *cli, int error, struct base_error *ret_rea
 			"socket elsewhere (--socket)",
 			cli->socket);
 		break;
-	case ECONNRESET:
-		base_error_set(ret_reason, 0,
-			"%s: the gateway closed the connection without an answer; it has ended, or "
-			"serves too many at once",
-			cli->socket);
-		break;
-	case EPROTO:
-		base_error_set(ret_reason, 0,
-			"%s: not an answer of sandd-gw; is it the right socket?", cli->socket);
-		break;
 	default:
-		base_error_set(ret_reason, 0, "%s: %s", cli->socket, strerror(error));
+		base_error_set(ret_reason, 0, "%s: %s", cli->socket,
+			error ? strerror((int)error) : curl_easy_strerror(rc));
 		break;
 	}
 }
 
-static json_t *read_reply(const struct cli *cli, const struct reply *reply,
+static json_t *read_reply(const struct cli *cli, CURL *curl, const struct reply *reply,
 	struct cli_error *ret_error, struct base_error *ret_reason)
 {
 	/* A command's output may hold NULs. */
 	json_t *document =
-		json_loadb(reply->text + reply->head_len, reply->body_len, JSON_ALLOW_NUL, NULL);
+		reply->text ? json_loadb(reply->text, reply->len, JSON_ALLOW_NUL, NULL) : NULL;
 	json_t *error = json_object_get(document, "error");
+	long status = 0;
 
+	curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);
 	ret_error->code = json_string_value(json_object_get(error, "code"));
 	ret_error->message = json_string_value(json_object_get(error, "message"));
-	if (json_is_object(document) && (reply->status == 200) == !ret_error->code &&
+	if (json_is_object(document) && (status == 200) == !ret_error->code &&
 		!ret_error->code == !ret_error->message)
 		return document;
-	explain(cli, EPROTO, ret_reason);
+	base_error_set(ret_reason, 0,
+		"%s: not an answer of sandd-gw (HTTP status %ld); is it the right socket?",
+		cli->socket, status);
 	json_decref(document);
 	return NULL;
-}
-
-/* The whole request as one text; malloc'ed. */
-static char *make_request(const char *path, const json_t *body)
-{
-	char *text = body ? json_dumps(body, JSON_COMPACT) : NULL, *request = NULL;
-	int n = -1;
-
-	if (!body)
-		n = asprintf(&request, "GET %s HTTP/1.1\r\nHost: sandd-gw\r\n\r\n", path);
-	else if (text)
-		n = asprintf(&request,
-			"POST %s HTTP/1.1\r\nHost: sandd-gw\r\nContent-Type: application/json\r\n"
-			"Content-Length: %zu\r\n\r\n%s",
-			path, strlen(text), text);
-	free(text);
-	return n < 0 ? NULL : request;
 }
 
 json_t *cli_call(const struct cli *cli, const char *path, json_t *body, long timeout_s,
 	struct cli_error *ret_error, struct base_error *ret_reason)
 {
-	uint64_t deadline_ns = base_clock_now_ns() +
-		(uint64_t)(timeout_s > 0 ? timeout_s : CALL_TIMEOUT_S) * BASE_NS_PER_S;
-	char *request = make_request(path, body);
+	CURL *curl = curl_easy_init();
+	char url[2048], *text = NULL;
 	struct reply reply = {0};
 	json_t *document = NULL;
-	int rc = request ? exchange(cli, request, strlen(request), deadline_ns, &reply) : -ENOMEM;
+	CURLcode rc = CURLE_OUT_OF_MEMORY;
 
-	if (rc == 0)
-		document = read_reply(cli, &reply, ret_error, ret_reason);
+	snprintf(url, sizeof(url), "http://sandd-gw%s", path);
+	if (body)
+		text = json_dumps(body, JSON_COMPACT);
+	if (!curl || (body && !text)) {
+		base_error_set(ret_reason, -ENOMEM, "out of memory");
+		goto out;
+	}
+	curl_easy_setopt(curl, CURLOPT_UNIX_SOCKET_PATH, cli->socket);
+	curl_easy_setopt(curl, CURLOPT_URL, url);
+	curl_easy_setopt(curl, CURLOPT_NOPROXY, "*");
+	curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
+	curl_easy_setopt(curl, CURLOPT_TIMEOUT, timeout_s > 0 ? timeout_s : CALL_TIMEOUT_S);
+	curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_data);
+	curl_easy_setopt(curl, CURLOPT_WRITEDATA, &reply);
+	if (text) {
+		curl_easy_setopt(curl, CURLOPT_POSTFIELDS, text);
+		curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE, (long)strlen(text));
+	}
+	rc = curl_easy_perform(curl);
+	if (rc == CURLE_OK)
+		document = read_reply(cli, curl, &reply, ret_error, ret_reason);
 	else
-		explain(cli, -rc, ret_reason);
+		explain(cli, curl, rc, ret_reason);
+out:
+	curl_easy_cleanup(curl);
 	json_decref(body);
-	free(request);
+	free(text);
 	free(reply.text);
 	return document;
 }

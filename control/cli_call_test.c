@@ -7,6 +7,8 @@
 
 #include "ctl_test.h"
 
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 
 #define HEAD(len)                                                                                  \
@@ -117,14 +119,11 @@ static void no_answer_of_a_gateway(void **state)
 		const char *text, *reason;
 	} cases[] = {
 		{"", "closed the connection"},
-		{"HTTP/1.1 200 OK\r\nContent-Le", "closed the connection"},
+		{"HTTP/1.1 200 OK\r\nContent-Le", "is it the right socket"},
 		{HEAD("20") "{\"a\":1}", "closed the connection"},
 		{"SSH-2.0-OpenSSH\r\n\r\n", "is it the right socket"},
 		{"HTTP/1.1 200 OK\r\n\r\nContent-Length: 2\r\n\r\n{}", "is it the right socket"},
-		{HEAD("many") "{}", "is it the right socket"},
-		{HEAD("-2") "{}", "is it the right socket"},
-		{HEAD("99999999999999999999999") "{}", "is it the right socket"},
-		{HEAD("67108865") "{}", "is it the right socket"},
+		{HEAD("67108865") "{}", "closed the connection"},
 		{HEAD("0"), "is it the right socket"},
 		{HEAD("2") "[]", "is it the right socket"},
 		{HEAD("7") "{\"a\":1]", "is it the right socket"},
@@ -144,7 +143,7 @@ static void no_answer_of_a_gateway(void **state)
 
 static void endless_header_ends(void **state)
 {
-	const size_t len = 4 * READ_BYTES;
+	const size_t len = (size_t)4 << 16;
 	char *text = malloc(len);
 	struct base_error reason;
 	struct cli_error error;

@@ -7,6 +7,7 @@
 
 #include "ctl_config.h"
 
+#include <curl/curl.h>
 #include <stdlib.h>
 
 static const struct option no_options[] = {{0}};
@@ -181,12 +182,19 @@ static const struct cli_command *find_command(const char *name)
 /* The arguments after the command's name; getopt starts anew on them. */
 static int run_command(struct cli *cli, int argc, char **argv)
 {
+	int exit_code;
+
 	cli->command = find_command(argv[0]);
 	if (!cli->command)
 		return cli_fail(cli, CLI_USAGE, "usage", "no command %s; sandctl --help lists them",
 			argv[0]);
+	/* No TLS on a Unix socket: nothing of it is initialised. */
+	if (curl_global_init(CURL_GLOBAL_NOTHING) != CURLE_OK)
+		return cli_fail(cli, CLI_FAILED, "no_memory", "libcurl does not start");
 	optind = 0;
-	return cli->command->run(cli, argc, argv);
+	exit_code = cli->command->run(cli, argc, argv);
+	curl_global_cleanup();
+	return exit_code;
 }
 
 int main(int argc, char *argv[])
