@@ -574,7 +574,7 @@ static struct dp_underlay_view *build_view(const struct dp_underlay *u)
 	return view;
 }
 
-/* Publish what differs from the last view. Without memory the old one stays for now. */
+/* Publish what differs from the last view. Without memory the old one stays. */
 static int publish(struct dp_underlay *u)
 {
 	struct dp_underlay_view *view = build_view(u), *copy;
