@@ -26,7 +26,10 @@ enum in_proto {
 #define IN_TCP_FIN 0x01
 #define IN_TCP_SYN 0x02
 #define IN_TCP_RST 0x04
+#define IN_TCP_PSH 0x08
 #define IN_TCP_ACK 0x10
+#define IN_TCP_ECE 0x40
+#define IN_TCP_CWR 0x80
 
 /** Why a packet was refused: one list for enum and text. */
 #define IN_ERRORS(X)                                                                               \
