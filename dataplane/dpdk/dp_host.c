@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The host interface's thread: packets between the TUN device and the workers. The device itself
- * is dp_tun.c. Read dp_host.h first.
+ * The host interface's life and its thread. The device itself is dp_tun.c, the packets are
+ * dp_host_rx.c and dp_host_tx.c. Read dp_host.h first.
  */
 #include "dp_host.h"
 
 #include "base_clock.h"
-#include "in_offload.h"
-#include "dp_tun.h"
+#include "dp_host_io.h"
 #include "dp_idle.h"
+#include "dp_tun.h"
 
 #include <linux/rtnetlink.h>
 #include <linux/virtio_net.h>
@@ -22,171 +22,19 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
-#include <sys/uio.h>
-#include <unistd.h>
 
-/* The device's virtio_net_hdr in its old, short form, which a TUN has unless told otherwise. */
-#define HDR_BYTES sizeof(struct virtio_net_hdr)
-
-struct dp_host {
-	struct dp_host_config config;
-	struct dp_tun tun;
-	struct dp_idle *idle;
-	struct rte_ring *ring;
-
-	pthread_t thread;
-	bool has_thread;
-	int start_rc; /* of the thread, valid once it has posted is_ready */
-	sem_t is_ready;
-	atomic_bool stop; /* control writes, the thread reads */
-
-	/* The thread's: mbufs taken ahead of the packets they are for. */
-	struct rte_mbuf *spare[DP_HOST_BURST];
-	unsigned n_spare;
-	bool is_gone; /* somebody deleted the device */
-
-	/* Written by the thread, read by anybody: relaxed, each stands for itself. */
-	_Atomic uint64_t rx_pkts, rx_bytes, tx_pkts, tx_bytes;
-	_Atomic uint64_t drop_no_mbuf_pkts, drop_too_large_pkts, drop_bad_header_pkts,
-		drop_write_pkts;
-};
-
-static void count(_Atomic uint64_t *counter, uint64_t n)
-{
-	atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n,
-		memory_order_relaxed);
-}
-
-/* --- kernel to tunnel ------------------------------------------------------------------------- */
-
-/* The next mbuf to read into, or NULL when the pool is empty. */
-static struct rte_mbuf *take_spare(struct dp_host *host)
-{
-	if (host->n_spare == 0) {
-		if (rte_pktmbuf_alloc_bulk(host->config.pool, host->spare, DP_HOST_BURST) != 0)
-			return rte_pktmbuf_alloc(host->config.pool);
-		host->n_spare = DP_HOST_BURST;
-	}
-	return host->spare[--host->n_spare];
-}
-
-/* Without an mbuf the packet is taken all the same, or the device would stay readable for ever. */
-static bool discard_one(struct dp_host *host)
-{
-	char head[64]; /* the rest of the packet goes with it */
-
-	if (read(host->tun.fd, head, sizeof(head)) <= 0)
-		return false;
-	count(&host->drop_no_mbuf_pkts, 1);
-	return true;
-}
-
-/* What the header asks of us; false for a packet that cannot be right. */
-static bool finish_packet(
-	struct dp_host *host, struct rte_mbuf *m, const struct virtio_net_hdr *hdr)
-{
-	if (m->pkt_len > host->config.mtu_bytes) {
-		count(&host->drop_too_large_pkts, 1);
-		return false;
-	}
-	if (hdr->gso_type != VIRTIO_NET_HDR_GSO_NONE ||
-		((hdr->flags & VIRTIO_NET_HDR_F_NEEDS_CSUM) &&
-			!in_csum_complete(rte_pktmbuf_mtod(m, uint8_t *), m->pkt_len,
-				hdr->csum_start, hdr->csum_offset))) {
-		count(&host->drop_bad_header_pkts, 1);
-		return false;
-	}
-	return true;
-}
-
-enum read_result { READ_PACKET, READ_DROPPED, READ_NOTHING };
-
-static enum read_result read_one(struct dp_host *host, struct rte_mbuf **ret_packet)
-{
-	struct virtio_net_hdr hdr;
-	struct rte_mbuf *m = take_spare(host);
-	struct iovec iov[2];
-	ssize_t n;
-
-	if (!m)
-		return discard_one(host) ? READ_DROPPED : READ_NOTHING;
-	iov[0] = (struct iovec){&hdr, HDR_BYTES};
-	iov[1] = (struct iovec){rte_pktmbuf_mtod(m, void *), rte_pktmbuf_tailroom(m)};
-	n = readv(host->tun.fd, iov, 2);
-	if (n <= (ssize_t)HDR_BYTES) {
-		host->is_gone |= n < 0 && errno == EBADFD;
-		/* Back to the spares: there is room, it came from there or the array is empty. */
-		host->spare[host->n_spare++] = m;
-		return READ_NOTHING;
-	}
-	m->data_len = (uint16_t)((size_t)n - HDR_BYTES);
-	m->pkt_len = m->data_len;
-	if (!finish_packet(host, m, &hdr)) {
-		rte_pktmbuf_free(m);
-		return READ_DROPPED;
-	}
-	*ret_packet = m;
-	return READ_PACKET;
-}
-
-/* Up to a burst from the device to the workers. Returns how many packets were taken off the device. */
-static unsigned read_burst(struct dp_host *host)
-{
-	struct rte_mbuf *pkts[DP_HOST_BURST];
-	unsigned n = 0, taken = 0;
-	uint64_t bytes = 0;
-
-	for (; taken < DP_HOST_BURST; taken++) {
-		enum read_result result = read_one(host, &pkts[n]);
-
-		if (result == READ_NOTHING)
-			break;
-		if (result == READ_PACKET)
-			bytes += pkts[n++]->pkt_len;
-	}
-	if (n > 0) {
-		count(&host->rx_pkts, n);
-		count(&host->rx_bytes, bytes);
-		host->config.from_host(host->config.ctx, pkts, n);
-	}
-	return taken;
-}
-
-/* --- tunnel to kernel ------------------------------------------------------------------------- */
-
-/*
- * The header is all zero: nothing is left to do, and the kernel checks what it wants to check (a
- * TUN device ignores VIRTIO_NET_HDR_F_DATA_VALID).
- */
-static bool write_one(struct dp_host *host, const struct rte_mbuf *m)
-{
-	struct virtio_net_hdr hdr = {0};
-	struct iovec iov[2] = {{&hdr, HDR_BYTES}, {rte_pktmbuf_mtod(m, void *), m->data_len}};
-
-	return m->nb_segs == 1 &&
-		writev(host->tun.fd, iov, 2) == (ssize_t)(HDR_BYTES + m->data_len);
-}
-
-static unsigned write_burst(struct dp_host *host)
-{
-	struct rte_mbuf *pkts[DP_HOST_BURST];
-	unsigned n = rte_ring_sc_dequeue_burst(host->ring, (void **)pkts, DP_HOST_BURST, NULL);
-	uint64_t written = 0, bytes = 0;
-
-	for (unsigned i = 0; i < n; i++) {
-		if (!write_one(host, pkts[i]))
-			continue;
-		written++;
-		bytes += pkts[i]->data_len;
-	}
-	if (n > 0) {
-		count(&host->tx_pkts, written);
-		count(&host->tx_bytes, bytes);
-		count(&host->drop_write_pkts, n - written);
-		rte_pktmbuf_free_bulk(pkts, n);
-	}
-	return n;
-}
+/* in_offload.h sees no header of the kernel: what it says of this one is held against it here. */
+static_assert(sizeof(struct in_vnet) == sizeof(struct virtio_net_hdr), "the short form");
+static_assert(offsetof(struct in_vnet, gso_size) == offsetof(struct virtio_net_hdr, gso_size) &&
+		offsetof(struct in_vnet, csum_start) ==
+			offsetof(struct virtio_net_hdr, csum_start) &&
+		offsetof(struct in_vnet, csum_offset) ==
+			offsetof(struct virtio_net_hdr, csum_offset),
+	"field by field");
+static_assert(IN_VNET_NEEDS_CSUM == VIRTIO_NET_HDR_F_NEEDS_CSUM &&
+		IN_GSO_NONE == VIRTIO_NET_HDR_GSO_NONE && IN_GSO_TCP4 == VIRTIO_NET_HDR_GSO_TCPV4 &&
+		IN_GSO_TCP6 == VIRTIO_NET_HDR_GSO_TCPV6 && IN_GSO_ECN == VIRTIO_NET_HDR_GSO_ECN,
+	"its names");
 
 /* --- the thread ------------------------------------------------------------------------------- */
 
@@ -211,7 +59,7 @@ static void outlive_device(struct dp_host *host)
 	if (host->config.gone)
 		host->config.gone(host->config.ctx);
 	while (!atomic_load_explicit(&host->stop, memory_order_relaxed)) {
-		while (write_burst(host) > 0)
+		while (dp_host_tx_burst(host) > 0)
 			;
 		nanosleep(&pause, NULL);
 	}
@@ -228,15 +76,15 @@ static void *run_thread(void *arg)
 		return NULL;
 	/* Relaxed: dp_host_free() wakes us after it has set the flag, with its own barriers. */
 	while (!host->is_gone && !atomic_load_explicit(&host->stop, memory_order_relaxed)) {
-		unsigned moved = read_burst(host);
+		unsigned moved = dp_host_rx_burst(host);
 
-		moved += write_burst(host);
+		moved += dp_host_tx_burst(host);
 		if (moved == 0)
 			sleep_if_idle(host);
 	}
 	if (host->is_gone)
 		outlive_device(host);
-	rte_pktmbuf_free_bulk(host->spare, host->n_spare);
+	dp_host_rx_fini(host); /* here, for the pool's cache */
 	rte_thread_unregister();
 	return NULL;
 }
@@ -299,6 +147,8 @@ static int start(struct dp_host *host, struct base_error *ret_error)
 	host->idle = dp_idle_new();
 	rc = host->idle ? dp_idle_add_fd(host->idle, host->tun.fd) : -errno;
 	if (rc == 0)
+		rc = dp_host_rx_init(host);
+	if (rc == 0)
 		rc = create_thread(host);
 	if (rc < 0)
 		return base_error_set(ret_error, rc,
@@ -341,6 +191,7 @@ void dp_host_free(struct dp_host *host)
 	}
 	while (host->ring && rte_ring_dequeue(host->ring, &packet) == 0)
 		rte_pktmbuf_free(packet);
+	dp_host_rx_fini(host);
 	rte_ring_free(host->ring);
 	dp_idle_free(host->idle);
 	dp_tun_close(&host->tun);
@@ -393,9 +244,9 @@ int dp_host_route_remove(struct dp_host *host, const struct base_prefix *prefix)
 
 void dp_host_stats(const struct dp_host *host, struct dp_host_stats *ret_stats)
 {
-#define READ(name) .name = atomic_load_explicit(&host->name, memory_order_relaxed)
-	*ret_stats = (struct dp_host_stats){READ(rx_pkts), READ(rx_bytes), READ(tx_pkts),
-		READ(tx_bytes), READ(drop_no_mbuf_pkts), READ(drop_too_large_pkts),
-		READ(drop_bad_header_pkts), READ(drop_write_pkts)};
+#define READ(name) .name = atomic_load_explicit(&host->counters.name, memory_order_relaxed)
+	*ret_stats = (struct dp_host_stats){READ(rx_pkts), READ(rx_bytes), READ(rx_reads),
+		READ(tx_pkts), READ(tx_bytes), READ(tx_writes), READ(drop_no_mbuf_pkts),
+		READ(drop_too_large_pkts), READ(drop_bad_header_pkts), READ(drop_write_pkts)};
 #undef READ
 }

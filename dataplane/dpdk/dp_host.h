@@ -4,10 +4,12 @@
  * and the thread that moves packets between it and the workers. All system calls of the inner
  * side are here, none on a worker.
  *
- * Kernel to tunnel: the thread reads packets into mbufs of @pool, finishes partial checksums
- * (in_offload.h) and hands bursts to @from_host, which routes them to their owners' rings.
+ * Kernel to tunnel: the thread reads packets, or up to 64 KiB of TCP or UDP at once, cuts them into
+ * mbufs of @pool with right checksums (in_offload.h) and hands bursts to @from_host, which routes
+ * them to their owners' rings.
  * Tunnel to kernel: workers put bursts on the ring that dp_host_ring() names (many producers) and
- * call dp_host_wake(), which costs a system call only if the thread sleeps.
+ * call dp_host_wake(), which costs a system call only if the thread sleeps. The thread puts what
+ * belongs together into large packets (in_coalesce.h) and writes each at once.
  */
 #ifndef DP_HOST_H
 #define DP_HOST_H
@@ -69,8 +71,8 @@ int dp_host_route_remove(struct dp_host *host, const struct base_prefix *prefix)
 
 /** Relaxed counters of the thread. */
 struct dp_host_stats {
-	uint64_t rx_pkts, rx_bytes; /* read from the kernel */
-	uint64_t tx_pkts, tx_bytes; /* written to the kernel */
+	uint64_t rx_pkts, rx_bytes, rx_reads;  /* from the kernel; a read brings many packets */
+	uint64_t tx_pkts, tx_bytes, tx_writes; /* to the kernel; the bytes of large packets */
 	uint64_t drop_no_mbuf_pkts, drop_too_large_pkts, drop_bad_header_pkts, drop_write_pkts;
 };
 void dp_host_stats(const struct dp_host *host, struct dp_host_stats *ret_stats);

@@ -12,6 +12,12 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+/* Newer than the kernel headers of Debian 12. */
+#ifndef TUN_F_USO4
+#define TUN_F_USO4 0x20
+#define TUN_F_USO6 0x40
+#endif
+
 unsigned if_nametoindex(const char *name); /* <net/if.h> and <linux/if.h> exclude each other */
 
 /* --- rtnetlink -------------------------------------------------------------------------------- */
@@ -167,8 +173,16 @@ static int make_device(int fd, const char *device, struct base_error *ret_error)
 			"host interface %s: cannot make the TUN device: %s", device,
 			strerror(errno));
 	}
-	/* Checksums may be left to us; segments may not, so packets stay within the MTU. */
-	if (ioctl(fd, TUNSETOFFLOAD, TUN_F_CSUM) < 0)
+	return 0;
+}
+
+/* Checksums and segments are left to us: large TCP always, large UDP where the kernel knows it. */
+static int set_offloads(struct dp_tun *tun, const char *device, struct base_error *ret_error)
+{
+	unsigned tcp = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN;
+
+	tun->has_udp_segments = ioctl(tun->fd, TUNSETOFFLOAD, tcp | TUN_F_USO4 | TUN_F_USO6) == 0;
+	if (!tun->has_udp_segments && ioctl(tun->fd, TUNSETOFFLOAD, tcp) < 0)
 		return base_error_set(ret_error, -errno, "host interface %s: no offloads: %s",
 			device, strerror(errno));
 	return 0;
@@ -210,6 +224,8 @@ int dp_tun_open(
 
 	if (rc == 0)
 		rc = make_device(tun.fd, config->device, ret_error);
+	if (rc == 0)
+		rc = set_offloads(&tun, config->device, ret_error);
 	if (rc == 0) {
 		tun.ifindex = if_nametoindex(config->device);
 		tun.nl = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC);

@@ -6,6 +6,7 @@
 #ifndef DP_TUN_H
 #define DP_TUN_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "dp_host.h"
@@ -13,7 +14,8 @@
 struct mnl_socket;
 
 struct dp_tun {
-	int fd; /* -1: none; the device disappears when it is closed */
+	int fd;                /* -1: none; the device disappears when it is closed */
+	bool has_udp_segments; /* the kernel gives and takes large UDP as well (Linux 6.2) */
 	uint32_t ifindex;
 	uint32_t seq;
 	struct mnl_socket *nl;
