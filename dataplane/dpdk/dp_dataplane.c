@@ -259,6 +259,17 @@ static void host_is_gone(void *ctx)
 	dp_events_again(dp->events);
 }
 
+/* Of the fullest worker: whose packet comes next is not known. */
+static unsigned host_room(void *ctx)
+{
+	const struct dp *dp = ctx;
+	unsigned room = UINT32_MAX;
+
+	for (unsigned i = 0; i < dp->n_workers; i++)
+		room = RTE_MIN(room, rte_ring_free_count(dp->workers[i].inner_ring));
+	return room;
+}
+
 static int start_host(struct dp *dp, const struct dp_config *config, struct base_error *ret_error)
 {
 	struct dp_host_config host = {
@@ -269,6 +280,7 @@ static int start_host(struct dp *dp, const struct dp_config *config, struct base
 		.ring_size = DP_HOST_RING_PKTS,
 		.from_host = dp_from_host,
 		.gone = host_is_gone,
+		.room = host_room,
 		.ctx = dp,
 	};
 

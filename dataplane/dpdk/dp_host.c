@@ -38,6 +38,29 @@ static_assert(IN_VNET_NEEDS_CSUM == VIRTIO_NET_HDR_F_NEEDS_CSUM &&
 
 /* --- the thread ------------------------------------------------------------------------------- */
 
+/* May packets be taken from the kernel: is there room for them, or has there been none for too long? */
+static bool may_read(struct dp_host *host)
+{
+	uint64_t now_ns;
+
+	if (!host->config.room || host->config.room(host->config.ctx) >= DP_HOST_ROOM_PKTS) {
+		host->no_room_since_ns = 0;
+		return true;
+	}
+	now_ns = base_clock_now_ns();
+	if (host->no_room_since_ns == 0)
+		host->no_room_since_ns = now_ns;
+	return now_ns - host->no_room_since_ns > DP_HOST_PATIENCE_NS;
+}
+
+/* The worker on whom we wait may share our CPU. */
+static void wait_for_room(void)
+{
+	const struct timespec pause = {.tv_nsec = 20 * 1000};
+
+	nanosleep(&pause, NULL);
+}
+
 /* Sleep until the device is readable or a worker wakes us. */
 static void sleep_if_idle(struct dp_host *host)
 {
@@ -76,11 +99,14 @@ static void *run_thread(void *arg)
 		return NULL;
 	/* Relaxed: dp_host_free() wakes us after it has set the flag, with its own barriers. */
 	while (!host->is_gone && !atomic_load_explicit(&host->stop, memory_order_relaxed)) {
-		unsigned moved = dp_host_rx_burst(host);
+		bool has_room = may_read(host);
+		unsigned moved = has_room ? dp_host_rx_burst(host) : 0;
 
 		moved += dp_host_tx_burst(host);
-		if (moved == 0)
+		if (moved == 0 && has_room)
 			sleep_if_idle(host);
+		else if (moved == 0)
+			wait_for_room();
 	}
 	if (host->is_gone)
 		outlive_device(host);

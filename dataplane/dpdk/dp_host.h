@@ -17,6 +17,7 @@
 #include <stdint.h>
 
 #include "base_addr.h"
+#include "base_clock.h"
 #include "base_err.h"
 #include "dp_api.h"
 
@@ -27,6 +28,10 @@ struct dp_host;
 
 /** Packets that one call of from_host carries at most. */
 #define DP_HOST_BURST 64
+/** Two bursts: one, and what a large packet may bring on top of it. */
+#define DP_HOST_ROOM_PKTS (2 * DP_HOST_BURST)
+/** A stalled worker must not stop the others for good: then its packets are dropped and counted. */
+#define DP_HOST_PATIENCE_NS (20 * BASE_NS_PER_MS)
 
 struct dp_host_config {
 	char device[DP_DEVICE_NAME_LEN];
@@ -39,6 +44,12 @@ struct dp_host_config {
 	uint32_t ring_size; /* packets towards the kernel that may wait; a power of two */
 	/** Inner packets from the kernel, data at its IP header; the callee owns them. On the host thread. */
 	void (*from_host)(void *ctx, struct rte_mbuf **pkts, unsigned n);
+	/**
+	 * Packets that from_host can surely take now; NULL: any number. Below DP_HOST_ROOM_PKTS the thread
+	 * leaves packets with the kernel, which then slows down its senders instead of losing
+	 * what they sent; but for no longer than DP_HOST_PATIENCE_NS in a row.
+	 */
+	unsigned (*room)(void *ctx);
 	/** Somebody deleted the device: nothing moves any more. Once, on the host thread; may be NULL. */
 	void (*gone)(void *ctx);
 	void *ctx;

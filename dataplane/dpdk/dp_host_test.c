@@ -47,6 +47,14 @@ static void take_gone(void *ctx)
 	gone++;
 }
 
+static _Atomic unsigned room_pkts = UINT32_MAX, room_asked;
+
+static unsigned tell_room(void *ctx)
+{
+	room_asked++;
+	return room_pkts;
+}
+
 static void add_addr(struct dp_host_config *config, const char *text)
 {
 	assert_int_equal(base_ifaddr_parse(&config->addrs[config->n_addrs++], text), 0);
@@ -59,6 +67,7 @@ static void fill_config(struct dp_host_config *config)
 		.pool = bed.pool,
 		.ring_size = 1024,
 		.from_host = take_packets,
+		.room = tell_room,
 		.gone = take_gone,
 		.ctx = &bed};
 	add_addr(config, "10.88.0.1/24");
@@ -430,6 +439,25 @@ static void empty_pool_is_counted_and_passes(void **state)
 	close(fd);
 }
 
+/* A full worker is waited for, a stalled one is not; packets the other way pass at once. */
+static void no_room_is_not_for_ever(void **state)
+{
+	struct in_packet p;
+	int fd;
+
+	need_netns();
+	fd = connect_to(SOCK_DGRAM, "10.88.0.2", 4000);
+	room_pkts = DP_HOST_ROOM_PKTS - 1;
+	room_asked = 0;
+	for (unsigned i = 0; i < 3; i++) {
+		assert_int_equal(send(fd, "x", 1, 0), 1);
+		rte_pktmbuf_free(receive(&p, IN_PROTO_UDP, 4));
+	}
+	assert_true(room_asked > 3);
+	room_pkts = UINT32_MAX;
+	close(fd);
+}
+
 static void deleted_device_is_told_once(void **state)
 {
 	uint8_t data[64] = {0};
@@ -464,6 +492,7 @@ int main(void)
 		with_bed(taken_name_is_named),
 		with_bed(refusals_leave_nothing),
 		with_bed(empty_pool_is_counted_and_passes),
+		with_bed(no_room_is_not_for_ever),
 		with_bed(deleted_device_is_told_once),
 	};
 	static char words[][20] = {"dp_host_test", "--no-huge", "--no-shconf", "-m", "64",
