@@ -121,9 +121,10 @@ static inline uint32_t test_make(const struct test_packet *p, uint8_t *out)
 	return len;
 }
 
+/* Below @below; 0 for 0. */
 static inline uint32_t test_random(uint32_t below)
 {
-	return (uint32_t)rand() % below;
+	return below == 0 ? 0 : (uint32_t)rand() % below;
 }
 
 #endif
