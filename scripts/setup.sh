@@ -25,6 +25,7 @@ BUILD_PKGS=(
 RUN_PKGS=(
 	wireguard-go wireguard-tools
 	iproute2 iputils-ping ethtool iperf3 procps jq
+	netbase                   # /etc/hosts and /etc/services, which a bare root lacks
 )
 TEST_PKGS=(
 	clang-format clang-tidy cppcheck shellcheck
