@@ -113,13 +113,13 @@ static double idle_percent(pthread_t thread)
 
 static void print(const uint64_t *ns, double percent, bool as_json)
 {
-	double p50 = (double)ns[WAKES / 2] / 1e3, p99 = (double)ns[WAKES * 99 / 100] / 1e3;
+	uint64_t p50_ns = ns[WAKES / 2], p99_ns = ns[WAKES * 99 / 100];
 
 	printf(as_json ? "{\"bench\":\"wake\",\"wakes\":%u,\"p50_us\":%.1f,\"p99_us\":%.1f,"
 			 "\"idle_percent\":%.3f}\n"
 		       : "%u wakes: median %.1f us, 99 of 100 within %.1f us; idle %.3f %% of a "
 			 "core\n",
-		WAKES, p50, p99, percent);
+		WAKES, (double)p50_ns / 1e3, (double)p99_ns / 1e3, percent);
 }
 
 int main(int argc, char **argv)
