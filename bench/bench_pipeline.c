@@ -298,6 +298,8 @@ static double round_run(struct bench *bench, enum bench_op op, uint32_t size)
 		dp_worker_round(bench->worker, base_clock_now_ns());
 		cycles += bench_tsc() - start;
 		take_batch(bench, op, size);
+		/* What the worker has to say is heard, as when the handshake thread runs. */
+		dp_handshake_round(bench->dp->handshake, base_clock_now_ns());
 	}
 	return (double)cycles / (BATCHES_PER_ROUND * BATCH);
 }
