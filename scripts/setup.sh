@@ -30,7 +30,7 @@ RUN_PKGS=(
 TEST_PKGS=(
 	clang-format clang-tidy cppcheck shellcheck
 	libclang-rt-14-dev        # sanitizer run time of clang
-	bpftool curl git python3-venv strace
+	bpftool ca-certificates curl git python3-venv strace
 )
 HUGEPAGE_MB=2
 HUGEPAGE_SYSCTL=/etc/sysctl.d/60-sandd-gw-hugepages.conf

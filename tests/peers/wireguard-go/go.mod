@@ -1,0 +1,13 @@
+module sandd-gw/tests/peers/wireguard-go
+
+go 1.24
+
+tool golang.zx2c4.com/wireguard
+
+require golang.zx2c4.com/wireguard v0.0.0-20250521234502-f333402bd9cb
+
+require (
+	golang.org/x/crypto v0.37.0 // indirect
+	golang.org/x/net v0.39.0 // indirect
+	golang.org/x/sys v0.32.0 // indirect
+)
