@@ -127,7 +127,8 @@ static void unwrap4(const uint8_t *ip, uint32_t len, struct base_endpoint *ret_t
 
 static void unwrap6(const uint8_t *ip, uint32_t len, struct base_endpoint *ret_to)
 {
-	assert_int_equal(ip[0], 0x60);
+	assert_int_equal(ip[0] >> 4, 6);
+	assert_int_not_equal(base_load_be32(ip) & 0xfffff, 0);
 	assert_int_equal(base_load_be16(ip + 4), len - DP_IP6_BYTES);
 	assert_int_equal(ip[6], IN_PROTO_UDP);
 	assert_memory_equal(ip + 8, gateway6, 16);
@@ -148,6 +149,7 @@ static void unwrap(struct lab *lab, struct rte_mbuf *m)
 		unwrap6(ip, len - DP_ETH_BYTES, &to);
 	else
 		unwrap4(ip, len - DP_ETH_BYTES, &to);
+	lab->ds_out = is_v6 ? (uint8_t)(base_load_be16(ip) >> 4) : ip[1];
 	udp = ip + (is_v6 ? DP_IP6_BYTES : DP_IP4_BYTES);
 	assert_int_equal(base_load_be16(udp), LAB_PORT);
 	to.port = base_load_be16(udp + 2);

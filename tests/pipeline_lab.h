@@ -60,6 +60,7 @@ struct lab {
 	bool is_deaf;           /* frames that the gateway sends are lost */
 	uint64_t frames_in;     /* put on the port */
 	uint64_t frames_out;    /* taken from the port */
+	uint8_t ds_out;         /* DS field of the last of them */
 	unsigned n_moved;       /* events */
 	unsigned n_handshakes;
 };

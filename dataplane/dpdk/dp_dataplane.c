@@ -7,6 +7,7 @@
 #include "dp_dataplane.h"
 
 #include "cr_blake2s.h"
+#include "cr_noise.h"
 #include "dp_aead_mb.h"
 #include "dp_test.h"
 
@@ -336,6 +337,7 @@ static int start_shared(struct dp *dp, const struct dp_config *config, struct ba
 		return base_error_set(ret_error, -ENOMEM,
 			"no memory for packets and rings; memory_mb: %u is too little",
 			dp_memory_mb(config));
+	cr_random(&dp->flow_seed, sizeof(dp->flow_seed));
 	error = dp_tables_init(&dp->tables, dp->rcu, config);
 	if (error)
 		return base_error_set(ret_error, error, "filter: %s",

@@ -42,6 +42,7 @@ struct dp {
 	struct dp_handshake *handshake;
 	struct dp_underlay *underlay; /* NULL: no port has a kernel device */
 	dp_nexthop_lookup nexthop_lookup;
+	uint64_t flow_seed; /* of the outer IPv6 flow labels */
 	struct dp_guard guard;
 	bool has_guard;
 	struct dp_host *host; /* NULL: none configured */

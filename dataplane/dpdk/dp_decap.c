@@ -5,10 +5,12 @@
  * First pass, before the cipher: index to keypair, the keypair's age. Nothing else, because nothing
  * an outsider wrote counts before the tag has verified.
  * Second pass, in this order (paper 5.4.6, 6; style 4.3): replay window, endpoint, key confirmation
- * (what waited for it leaves for the new endpoint), inner length, source among the allowed IPs, filter.
+ * (what waited for it leaves for the new endpoint), inner length, source among the allowed IPs, filter,
+ * congestion mark.
  * A keepalive ends after the confirmation.
  * Worker. Next to read: dp_encap.c.
  */
+#include "dp_ecn.h"
 #include "in_parse.h"
 #include "dp_worker.h"
 #include "dp_dataplane.h"
@@ -147,6 +149,7 @@ static void second_pass(struct dp_worker *worker, struct rte_mbuf *m, struct dp_
 {
 	uint32_t total_len = 0;
 	enum dp_drop reason;
+	uint8_t outer_ecn;
 
 	if (!job->ok) {
 		dp_drop(&worker->counters, DP_DROP_FORGED, m);
@@ -174,6 +177,11 @@ static void second_pass(struct dp_worker *worker, struct rte_mbuf *m, struct dp_
 	reason = check_inner(worker, peer, job->dst, job->len, &total_len);
 	if (reason != DP_DROP_COUNT) {
 		dp_drop(&worker->counters, reason, m);
+		return;
+	}
+	outer_ecn = dp_ecn_of(rte_pktmbuf_mtod_offset(m, const uint8_t *, dp_pkt(m)->ip_off));
+	if (unlikely(dp_ecn_matters(outer_ecn)) && !dp_ecn_decap(job->dst, outer_ecn)) {
+		dp_drop(&worker->counters, DP_DROP_ECN, m);
 		return;
 	}
 	dp_counter_add(&worker->counters.opened_bytes, total_len);

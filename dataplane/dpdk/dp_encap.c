@@ -6,6 +6,7 @@
  * The owner alone takes counters from a keypair, so none is ever used twice and no atomic is
  * needed. Worker. Next to read: dp_tx.c.
  */
+#include "dp_ecn.h"
 #include "in_parse.h"
 #include "dp_worker.h"
 #include "dp_dataplane.h"
@@ -106,6 +107,8 @@ void dp_encap_one(struct dp_worker *worker, struct dp_peer *peer, struct rte_mbu
 		return;
 	}
 	data = rte_pktmbuf_mtod(m, uint8_t *);
+	/* Now, while it can be read; a keepalive has none. */
+	dp_pkt(m)->ds = len > 0 ? dp_ecn_of(data) : DP_ECN_NOT_ECT;
 	memset(data + len, 0, pad);
 	batch->pkts[batch->n] = m;
 	batch->peers[batch->n] = peer;

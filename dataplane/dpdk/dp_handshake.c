@@ -7,6 +7,7 @@
 
 #include "base_clock.h"
 #include "dp_dataplane.h"
+#include "dp_ecn.h"
 #include "dp_event.h"
 #include "dp_worker.h"
 
@@ -88,6 +89,7 @@ static void host_send(void *ctx, struct wg_peer *wg, const struct base_endpoint 
 		return;
 	}
 	memcpy(rte_pktmbuf_append(m, (uint16_t)len), message, len);
+	dp_pkt(m)->ds = wg ? DP_DS_HANDSHAKE : 0;
 	if (wg) {
 		struct dp_peer *peer = wg_peer_user(wg);
 

@@ -60,13 +60,28 @@ static void make4(struct dp_outer *outer, const struct dp_nexthop *nexthop,
 	outer->len = DP_ETH_BYTES + DP_IP4_BYTES + DP_UDP_BYTES;
 }
 
+/*
+ * A label for the two ends of the tunnel, so that routers spread tunnels over equal paths without
+ * looking for ports, and each stays on its own. Not of the inner flows: their packets share one counter, which other
+ * paths would put out of order, and their number is nobody's business.
+ */
+static uint32_t flow_label(
+	const struct dp_nexthop *nexthop, const struct dp_from *from, uint64_t flow_seed)
+{
+	struct base_endpoint to = dp_from_endpoint(from);
+	uint64_t hash = base_endpoint_hash(&to, base_addr_hash(&nexthop->src_addr, flow_seed));
+	uint32_t label = (uint32_t)(hash & 0xfffff);
+
+	return label ? label : 1; /* zero: "not labelled" */
+}
+
 static void make6(struct dp_outer *outer, const struct dp_nexthop *nexthop,
-	const struct dp_from *from, uint16_t listen_port)
+	const struct dp_from *from, uint16_t listen_port, uint64_t flow_seed)
 {
 	uint8_t *ip = outer->header + DP_ETH_BYTES, *udp = ip + DP_IP6_BYTES;
 
 	base_store_be16(outer->header + 12, ETHERTYPE_IP6);
-	ip[0] = 0x60;
+	base_store_be32(ip, 6u << 28 | flow_label(nexthop, from, flow_seed));
 	ip[6] = IN_PROTO_UDP;
 	ip[7] = HOP_LIMIT;
 	memcpy(ip + 8, nexthop->src_addr.bytes, 16);
@@ -77,7 +92,7 @@ static void make6(struct dp_outer *outer, const struct dp_nexthop *nexthop,
 }
 
 void dp_outer_make(struct dp_outer *outer, const struct dp_nexthop *nexthop,
-	const struct dp_from *from, uint16_t listen_port)
+	const struct dp_from *from, uint16_t listen_port, uint64_t flow_seed)
 {
 	memset(outer, 0, sizeof(*outer));
 	outer->state = (uint8_t)nexthop->state;
@@ -90,10 +105,11 @@ void dp_outer_make(struct dp_outer *outer, const struct dp_nexthop *nexthop,
 	if (from->family == BASE_FAMILY_V4)
 		make4(outer, nexthop, from, listen_port);
 	else
-		make6(outer, nexthop, from, listen_port);
+		make6(outer, nexthop, from, listen_port, flow_seed);
 }
 
-void dp_outer_finish6(const struct dp_outer *outer, uint8_t *frame, uint32_t payload_len)
+void dp_outer_finish6(
+	const struct dp_outer *outer, uint8_t *frame, uint32_t payload_len, uint8_t ds)
 {
 	uint8_t *ip = frame + DP_ETH_BYTES, *udp = ip + DP_IP6_BYTES;
 	uint32_t udp_len = DP_UDP_BYTES + payload_len;
@@ -103,6 +119,8 @@ void dp_outer_finish6(const struct dp_outer *outer, uint8_t *frame, uint32_t pay
 	uint64_t sum;
 
 	memcpy(frame, outer->header, DP_ETH_BYTES + DP_IP6_BYTES + DP_UDP_BYTES);
+	ip[0] |= (uint8_t)(ds >> 4);
+	ip[1] |= (uint8_t)(ds << 4);
 	base_store_be16(ip + 4, (uint16_t)udp_len);
 	base_store_be16(udp + 4, (uint16_t)udp_len);
 	base_store_be32(pseudo, udp_len);

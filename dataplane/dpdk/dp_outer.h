@@ -91,9 +91,12 @@ struct dp_outer {
 };
 static_assert(offsetof(struct dp_outer, generation) == 64, "the header is one cache line");
 
-/** Prepare. With a next hop that is not OK the MAC addresses are zero. */
+/**
+ * Prepare. With a next hop that is not OK the MAC addresses are zero. @flow_seed: random and secret, for
+ * the flow label of IPv6: one per pair of ends, the same for as long as the seed is (RFC 6437, 6438).
+ */
 void dp_outer_make(struct dp_outer *outer, const struct dp_nexthop *nexthop,
-	const struct dp_from *from, uint16_t listen_port);
+	const struct dp_from *from, uint16_t listen_port, uint64_t flow_seed);
 
 /** The largest UDP payload that fits the path. */
 static inline uint32_t dp_outer_room(const struct dp_outer *outer)
@@ -102,26 +105,29 @@ static inline uint32_t dp_outer_room(const struct dp_outer *outer)
 }
 
 /** IPv6 demands a checksum over everything (RFC 8200, 8.1); in software, for no port here does it. */
-void dp_outer_finish6(const struct dp_outer *outer, uint8_t *frame, uint32_t payload_len);
+void dp_outer_finish6(
+	const struct dp_outer *outer, uint8_t *frame, uint32_t payload_len, uint8_t ds);
 
-/** Write the headers for @payload_len bytes that lie at frame + outer->len. */
+/** Write the headers for @payload_len bytes that lie at frame + outer->len; @ds: their DS field. */
 static inline void dp_outer_write(
-	const struct dp_outer *outer, uint8_t *frame, uint32_t payload_len)
+	const struct dp_outer *outer, uint8_t *frame, uint32_t payload_len, uint8_t ds)
 {
 	uint32_t sum;
 
 	if (outer->len != DP_ETH_BYTES + DP_IP4_BYTES + DP_UDP_BYTES) {
-		dp_outer_finish6(outer, frame, payload_len);
+		dp_outer_finish6(outer, frame, payload_len, ds);
 		return;
 	}
 	memcpy(frame, outer->header, DP_ETH_BYTES + DP_IP4_BYTES + DP_UDP_BYTES);
+	frame[DP_ETH_BYTES + 1] = ds;
 	base_store_be16(
 		frame + DP_ETH_BYTES + 2, (uint16_t)(DP_IP4_BYTES + DP_UDP_BYTES + payload_len));
 	base_store_be16(
 		frame + DP_ETH_BYTES + DP_IP4_BYTES + 4, (uint16_t)(DP_UDP_BYTES + payload_len));
-	/* The header's sum but for the total length, in host order (RFC 1071). UDP's own checksum stays
-	 * zero, which IPv4 allows: the tag proves more. */
-	sum = outer->sum + DP_IP4_BYTES + DP_UDP_BYTES + payload_len;
+	/* The header's sum but for DS field and total length, in host order (RFC 1071). UDP's own
+	 * checksum stays zero, which IPv4 allows (RFC 768; RFC 8085, 3.4.1 on tunnels): the tag proves more,
+	 * and summing would read every packet once again. */
+	sum = outer->sum + DP_IP4_BYTES + DP_UDP_BYTES + payload_len + ds;
 	sum = (sum & 0xffff) + (sum >> 16);
 	sum = (sum & 0xffff) + (sum >> 16);
 	base_store_be16(frame + DP_ETH_BYTES + 10, (uint16_t)~sum);

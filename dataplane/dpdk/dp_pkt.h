@@ -41,7 +41,7 @@ struct dp_pkt {
 	uint8_t ip_off;
 	uint8_t family; /* enum base_family of the outer header */
 	uint8_t queue;
-	uint8_t reserved;
+	uint8_t ds; /* on the way out: DS field of the outer header (dp_ecn.h); set before sealing */
 };
 static_assert(sizeof(struct dp_pkt) <= sizeof(((struct rte_mbuf *)0)->hash), "lies in there");
 
@@ -76,6 +76,7 @@ static inline struct dp_pkt *dp_pkt(struct rte_mbuf *m)
 	X(FORGED, "forged")                                                                        \
 	X(REPLAY, "replay")                                                                        \
 	X(BAD_INNER, "bad_inner")       /* not IP, or a lying length */                            \
+	X(ECN, "ecn_ce_not_capable")    /* congestion, and a sender that only hears a loss */      \
 	X(WRONG_SOURCE, "wrong_source") /* not among the peer's allowed IPs */                     \
 	X(FILTER_NO_RULE, "filter_no_rule")                                                        \
 	X(FILTER_NO_HEADER, "filter_no_header")                                                    \

@@ -48,7 +48,7 @@ bool dp_tx_prepare(struct dp_worker *worker, struct dp_outer *outer, const struc
 	to = dp_from_endpoint(from);
 	local = dp_from_local(from);
 	lookup(worker, &to.addr, local.family == BASE_FAMILY_NONE ? NULL : &local, &nexthop);
-	dp_outer_make(outer, &nexthop, from, worker->listen_port);
+	dp_outer_make(outer, &nexthop, from, worker->listen_port, worker->dp->flow_seed);
 	outer->generation = worker->generation;
 	/* A neighbour on link is kept alive only if somebody wants it, even one that is known already;
 	 * without room to say so, the next packet comes by here again. Routers are wanted as it is. */
@@ -195,7 +195,7 @@ void dp_tx_payload(struct dp_worker *worker, const struct dp_outer *outer, struc
 	m->data_off = (uint16_t)(m->data_off - outer->len);
 	m->data_len = (uint16_t)(len + outer->len);
 	m->pkt_len = len + outer->len;
-	dp_outer_write(outer, rte_pktmbuf_mtod(m, uint8_t *), len);
+	dp_outer_write(outer, rte_pktmbuf_mtod(m, uint8_t *), len, dp_pkt(m)->ds);
 	if (likely(outer->state == DP_NEXTHOP_OK))
 		push(worker, outer->port, m);
 	else

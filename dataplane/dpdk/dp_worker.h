@@ -206,7 +206,7 @@ void dp_encap_staged(struct dp_worker *worker, struct dp_peer *peer);
 void dp_encap_staged_drop(struct dp_worker *worker, struct dp_peer *peer, enum dp_drop reason);
 /** dp_tx.c: is the peer's header good for this round? Makes it anew when the underlay has changed. */
 bool dp_tx_prepare(struct dp_worker *worker, struct dp_outer *outer, const struct dp_from *from);
-/** dp_tx.c: a UDP payload, with room in front; writes the headers. */
+/** dp_tx.c: a UDP payload, with room in front and dp_pkt()->ds set; writes the headers. */
 void dp_tx_payload(struct dp_worker *worker, const struct dp_outer *outer, struct rte_mbuf *m);
 unsigned dp_tx_poll(struct dp_worker *worker);
 void dp_tx_flush(struct dp_worker *worker);
