@@ -169,11 +169,72 @@ enum dp_stage {
 };
 const char *dp_stage_name(enum dp_stage stage);
 
+/** Where in its walk a packet is, in the order of the walk; what traces show. */
+#define DP_PLACES(X)                                                                               \
+	X(RX, "rx")           /* a frame as it came */                                             \
+	X(HANDSHAKE, "hs-in") /* a handshake message on its own thread */                          \
+	X(STEER, "steer")     /* to the worker that owns its peer */                               \
+	X(DECAP, "decap")     /* a data message of one of our sessions */                          \
+	X(INNER, "inner")     /* what was in it: source, filter */                                 \
+	X(DELIVER, "deliver") /* to the host interface */                                          \
+	X(HOST, "host")       /* from the host interface */                                        \
+	X(ENCAP, "encap")     /* to a peer */                                                      \
+	X(ANSWER, "hs-out")   /* a handshake message of ours */                                    \
+	X(TX, "tx")           /* a frame on its way out */
+enum dp_place {
+#define DP_PLACE_ENUM(name, text) DP_PLACE_##name,
+	DP_PLACES(DP_PLACE_ENUM)
+#undef DP_PLACE_ENUM
+		DP_PLACE_COUNT,
+};
+const char *dp_place_name(enum dp_place place);
+
 /** Room for drop reasons; how many there are is dp_drop_count(). */
 #define DP_DROPS_MAX 64
 unsigned dp_drop_count(void);
 /** "replay", "no_route", ...: the reason as counters, traces and sandctl show it. */
 const char *dp_drop_name(unsigned reason);
+/** One sentence for an operator, without a full stop. */
+const char *dp_drop_meaning(unsigned reason);
+/** Where packets usually end for this reason. */
+enum dp_place dp_drop_place(unsigned reason);
+
+/** What a worker does in bursts. */
+#define DP_BURSTS(X) X(RX, "rx") X(OPEN, "open") X(SEAL, "seal") X(TX, "tx")
+enum dp_burst_kind {
+#define DP_BURST_ENUM(name, text) DP_BURST_##name,
+	DP_BURSTS(DP_BURST_ENUM)
+#undef DP_BURST_ENUM
+		DP_BURST_KINDS,
+};
+const char *dp_burst_name(enum dp_burst_kind kind);
+/** Bursts of 1, 2-3, 4-7, 8-15, 16-31, 32-63 and 64 packets. */
+#define DP_BURST_BUCKETS 7
+
+struct dp_burst_stats {
+	uint64_t pkts;
+	uint64_t bursts[DP_BURST_BUCKETS];
+};
+
+/** Queues between threads; the first four are each worker's. */
+#define DP_QUEUES(X)                                                                               \
+	X(COMMANDS, "commands")                                                                    \
+	X(HANDOVER, "handover")                                                                    \
+	X(INNER, "inner") X(OUTER, "outer") X(HOST, "host") X(HANDSHAKES, "handshakes")            \
+		X(NOTES, "notes")
+enum dp_queue {
+#define DP_QUEUE_ENUM(name, text) DP_QUEUE_##name,
+	DP_QUEUES(DP_QUEUE_ENUM)
+#undef DP_QUEUE_ENUM
+		DP_QUEUE_COUNT,
+};
+const char *dp_queue_name(enum dp_queue queue);
+
+struct dp_queue_stats {
+	uint32_t now;  /* entries that wait */
+	uint32_t high; /* the most that its reader ever found */
+	uint32_t size; /* 0: this thread has no such queue */
+};
 
 struct dp_worker_stats {
 	unsigned lcore, cpu;
@@ -189,6 +250,14 @@ struct dp_worker_stats {
 	uint64_t busy_cycles, idle_cycles; /* TSC */
 	uint64_t stage_pkts[DP_STAGE_COUNT], stage_cycles[DP_STAGE_COUNT];
 	uint64_t drop_pkts[DP_DROPS_MAX];
+	struct dp_burst_stats bursts[DP_BURST_KINDS];
+	struct dp_queue_stats queues[DP_QUEUE_COUNT];
+};
+
+/** The host interface; packets per read or write are what large segments bring. */
+struct dp_host_io_stats {
+	uint64_t rx_pkts, rx_bytes, rx_reads;  /* from the kernel */
+	uint64_t tx_pkts, tx_bytes, tx_writes; /* to the kernel */
 };
 
 struct dp_stats {
@@ -200,12 +269,108 @@ struct dp_stats {
 	uint64_t handshake_queue_full_pkts;
 	uint64_t events_lost;
 	uint32_t n_peers;
-	uint64_t keypairs;     /* live */
-	uint64_t memory_bytes; /* reserved for packets and rings */
+	uint64_t keypairs;          /* live */
+	uint64_t memory_bytes;      /* reserved for packets and rings */
+	uint32_t mbufs, mbufs_free; /* packet buffers */
+	struct dp_host_io_stats host_io;
+	struct dp_queue_stats queues[DP_QUEUE_COUNT]; /* those of no worker */
 	bool has_hugepages;
 	char crypto[16];
 };
 /** A snapshot; counters of different workers may be a burst apart. Large: allocate it. */
 void dp_stats_get(const struct dp *dp, struct dp_stats *ret_stats);
+
+/*
+ * Taps: a look at packets while they pass, opened by an operator. Every thread writes what matches into a
+ * bounded ring of the tap's own; what the reader is too slow for is counted, never waited for.
+ * Without a tap a thread pays a load and a predicted branch per burst.
+ */
+
+/** Taps at the same time. */
+#define DP_TAPS_MAX 4
+
+enum dp_tap_kind {
+	DP_TAP_TRACE, /* one record for each end of a packet: sent, delivered, dropped and why */
+	DP_TAP_INNER, /* decrypted packets, both ways, those that were dropped as well */
+	DP_TAP_OUTER, /* Ethernet frames of the ports, both ways */
+};
+
+/** How a packet ended here, where it was not dropped; numbers follow the drop reasons. */
+#define DP_VERDICTS(X)                                                                             \
+	X(SENT, "sent")               /* by a port */                                              \
+	X(DELIVERED, "delivered")     /* to the host interface's queue */                          \
+	X(KEEPALIVE, "keepalive")     /* an authenticated empty message: nothing to deliver */     \
+	X(HANDED_OVER, "handed_over") /* to another worker, whose record follows */                \
+	X(STAGED, "staged")           /* waits for a handshake */                                  \
+	X(WAITING, "waits_for_neighbour")                                                          \
+	X(ACCEPTED, "accepted") /* a handshake message that was right */                           \
+	X(PASSED, "passed")     /* captures: seen on its way */
+enum dp_verdict {
+	DP_VERDICT_FIRST = DP_DROPS_MAX - 1,
+#define DP_VERDICT_ENUM(name, text) DP_VERDICT_##name,
+	DP_VERDICTS(DP_VERDICT_ENUM)
+#undef DP_VERDICT_ENUM
+		DP_VERDICT_COUNT,
+};
+/** Of a record's verdict: that of a drop is the reason's name. */
+const char *dp_verdict_name(unsigned verdict);
+static inline bool dp_verdict_is_drop(unsigned verdict)
+{
+	return verdict <= DP_VERDICT_FIRST;
+}
+
+#define DP_TAP_SNAPLEN_MAX 2048
+#define DP_TAP_NO_WORKER UINT16_MAX
+
+struct dp_tap_config {
+	enum dp_tap_kind kind;
+	uint16_t snaplen; /* bytes of each packet; captures only; 0: DP_TAP_SNAPLEN_MAX */
+	bool has_peer;    /* only packets of this peer, by session, inner address or endpoint */
+	struct cr_key peer;
+};
+
+/** What is not known is zero. Never a payload in a trace, never a key but the peer's public one. */
+struct dp_tap_record {
+	uint64_t time_ns; /* monotonic */
+	uint8_t kind;     /* enum dp_tap_kind */
+	uint8_t place;    /* enum dp_place */
+	uint8_t verdict;  /* a drop reason, or enum dp_verdict */
+	bool is_out;      /* towards a peer */
+	uint16_t worker;  /* number; DP_TAP_NO_WORKER: the host or a handshake thread */
+	uint16_t port;    /* captures of frames: number in the configuration */
+	bool has_peer;
+	struct cr_key peer;
+
+	struct base_endpoint outer_src, outer_dst;
+	uint8_t message_type;     /* of WireGuard, 1 to 4 */
+	uint32_t message_index;   /* receiver, or the sender of an initiation */
+	uint64_t message_counter; /* of data */
+
+	struct base_addr inner_src, inner_dst;
+	uint16_t inner_src_port, inner_dst_port;
+	uint8_t inner_proto, inner_icmp_type, inner_tcp_flags;
+
+	uint32_t len; /* of the frame, or of the inner packet */
+	uint32_t inner_len;
+	uint32_t data_len; /* captures: bytes that follow */
+};
+
+struct dp_tap;
+
+/** Start; NULL with errno (EBUSY: DP_TAPS_MAX are there, ENOENT: no such peer) and a line. */
+struct dp_tap *dp_tap_start(
+	struct dp *dp, const struct dp_tap_config *config, struct base_error *ret_error);
+/**
+ * The oldest record that waits; its bytes in @ret_data (DP_TAP_SNAPLEN_MAX of room; NULL for traces). False:
+ * none now. Records of different threads come in the order of their times as far as they have
+ * been written.
+ */
+bool dp_tap_read(struct dp_tap *tap, struct dp_tap_record *ret_record, uint8_t *ret_data);
+/** Records that the reader was too slow for. */
+uint64_t dp_tap_lost(const struct dp_tap *tap);
+/** Its peer was removed: no more will come. */
+bool dp_tap_is_over(const struct dp_tap *tap);
+/** Waits until no thread writes any more: microseconds. NULL is fine. */
+void dp_tap_stop(struct dp_tap *tap);
 
 #endif

@@ -379,6 +379,8 @@ static int start_all(struct dp *dp, const struct dp_config *config, void (*warn)
 		error = start_underlay(dp, config, ret_error);
 	if (!error)
 		error = start_workers(dp, config, aead, ret_error);
+	if (!error)
+		error = dp_taps_init(dp);
 	/* Before the workers run, which read its ring without asking; what it puts on theirs waits. */
 	if (!error)
 		error = start_host(dp, config, ret_error);
@@ -489,6 +491,7 @@ void dp_free(struct dp *dp)
 		dp_port_stop(&dp->ports[i]);
 	if (dp->has_guard)
 		dp_guard_close(&dp->guard);
+	dp_taps_fini(dp);
 	dp_handshake_free(dp->handshake);
 	dp_tables_fini(&dp->tables);
 	dp_rcu_free(dp->rcu);
@@ -580,7 +583,7 @@ static void to_worker(struct dp *dp, unsigned owner, struct rte_mbuf **pkts, uns
 	unsigned sent = rte_ring_enqueue_burst(worker->inner_ring, (void **)pkts, n, NULL);
 
 	for (unsigned i = sent; i < n; i++)
-		dp_drop(&dp->host_counters, DP_DROP_HANDOVER_FULL, pkts[i]);
+		dp_drop_at(&dp->host_counters, DP_DROP_HANDOVER_FULL, DP_PLACE_HOST, pkts[i]);
 	dp_idle_wake(worker->idle);
 }
 
@@ -629,6 +632,45 @@ static void host_drops(const struct dp *dp, uint64_t drop_pkts[DP_DROPS_MAX])
 	drop_pkts[DP_DROP_HOST_WRITE] += host.drop_write_pkts;
 }
 
+static void worker_queues(
+	const struct dp_worker *worker, struct dp_queue_stats ret_queues[DP_QUEUE_COUNT])
+{
+	const struct dp_counters *counters = &worker->counters;
+
+	dp_queue_read(
+		&ret_queues[DP_QUEUE_COMMANDS], worker->command_ring, counters, DP_QUEUE_COMMANDS);
+	dp_queue_read(
+		&ret_queues[DP_QUEUE_HANDOVER], worker->handover_ring, counters, DP_QUEUE_HANDOVER);
+	dp_queue_read(&ret_queues[DP_QUEUE_INNER], worker->inner_ring, counters, DP_QUEUE_INNER);
+	dp_queue_read(&ret_queues[DP_QUEUE_OUTER], worker->outer_ring, counters, DP_QUEUE_OUTER);
+}
+
+static void shared_queues(const struct dp *dp, struct dp_stats *ret_stats)
+{
+	const struct dp_counters *counters = dp_handshake_counters(dp->handshake);
+
+	dp_queue_read(&ret_stats->queues[DP_QUEUE_HANDSHAKES],
+		dp_handshake_message_ring(dp->handshake), counters, DP_QUEUE_HANDSHAKES);
+	dp_queue_read(&ret_stats->queues[DP_QUEUE_NOTES], dp_handshake_note_ring(dp->handshake),
+		counters, DP_QUEUE_NOTES);
+}
+
+static void host_io(const struct dp *dp, struct dp_stats *ret_stats)
+{
+	struct dp_host_stats host;
+
+	if (!dp->host)
+		return;
+	dp_host_stats(dp->host, &host);
+	ret_stats->host_io = (struct dp_host_io_stats){host.rx_pkts, host.rx_bytes, host.rx_reads,
+		host.tx_pkts, host.tx_bytes, host.tx_writes};
+	ret_stats->queues[DP_QUEUE_HOST] = (struct dp_queue_stats){
+		.now = rte_ring_count(dp_host_ring(dp->host)),
+		.high = (uint32_t)host.ring_high,
+		.size = rte_ring_get_capacity(dp_host_ring(dp->host)),
+	};
+}
+
 void dp_stats_get(const struct dp *dp, struct dp_stats *ret_stats)
 {
 	memset(ret_stats, 0, sizeof(*ret_stats));
@@ -641,9 +683,14 @@ void dp_stats_get(const struct dp *dp, struct dp_stats *ret_stats)
 		stats->lcore = worker->lcore;
 		stats->cpu = worker->cpu;
 		dp_counters_read(&worker->counters, stats);
+		worker_queues(worker, stats->queues);
 		ret_stats->handshake_queue_full_pkts += stats->drop_pkts[DP_DROP_HANDSHAKE_FULL];
 	}
 	host_drops(dp, ret_stats->host_drop_pkts);
+	shared_queues(dp, ret_stats);
+	host_io(dp, ret_stats);
+	ret_stats->mbufs = dp->pool->size;
+	ret_stats->mbufs_free = rte_mempool_avail_count(dp->pool);
 	ret_stats->handshakes = dp_handshake_sessions(dp->handshake);
 	ret_stats->events_lost = dp_events_lost(dp->events);
 	ret_stats->n_peers = dp->peers.count;

@@ -18,6 +18,7 @@
 #include "dp_peer.h"
 #include "dp_rcu.h"
 #include "dp_tables.h"
+#include "dp_tap.h"
 #include "dp_underlay.h"
 #include "dp_watchdog.h"
 #include "dp_worker.h"
@@ -49,6 +50,7 @@ struct dp {
 	struct dp_peers peers;
 	struct dp_counters host_counters; /* writer: the host thread, and control before it runs */
 	struct dp_watchdog watchdog;
+	struct dp_taps taps;
 	int epoll_fd;
 	_Atomic bool host_is_gone; /* the host thread says so, control takes it back */
 	_Atomic bool must_stop;    /* workers look at it once a round */

@@ -133,7 +133,9 @@ void dp_deliver_flush(struct dp_worker *worker)
 
 	if (worker->n_to_host == 0)
 		return;
-	if (worker->host_ring)
+	if (worker->host_ring && dp_tap_is_on(&worker->counters.tap))
+		sent = dp_trace_deliver(worker, worker->to_host, worker->n_to_host);
+	else if (worker->host_ring)
 		sent = rte_ring_enqueue_burst(
 			worker->host_ring, (void **)worker->to_host, worker->n_to_host, NULL);
 	for (unsigned i = sent; i < worker->n_to_host; i++)
@@ -171,6 +173,8 @@ static void second_pass(struct dp_worker *worker, struct rte_mbuf *m, struct dp_
 	dp_counter_add(&peer->rx_pkts, 1);
 	dp_counter_add(&peer->rx_bytes, job->len + WG_DATA_OVERHEAD_BYTES);
 	if (job->len == 0) {
+		if (dp_tap_is_on(&worker->counters.tap))
+			dp_trace_end(&worker->counters, DP_VERDICT_KEEPALIVE, DP_PLACE_DECAP, m);
 		rte_pktmbuf_free(m);
 		return;
 	}
@@ -201,6 +205,7 @@ void dp_decap(struct dp_worker *worker, struct rte_mbuf **pkts, unsigned n)
 		return;
 	worker->aead_ops->open(worker->aead, batch->jobs, batch->n);
 	dp_worker_mark(worker, DP_STAGE_OPEN, batch->n);
+	dp_burst_count(&worker->counters, DP_BURST_OPEN, batch->n);
 	/* A keypair that dies in this pass stays readable: it goes back only with the round's notes. */
 	for (unsigned i = 0; i < batch->n; i++)
 		second_pass(worker, batch->pkts[i], batch->peers[i], batch->keypairs[i],

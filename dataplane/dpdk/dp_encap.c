@@ -44,6 +44,8 @@ static void stage(struct dp_worker *worker, struct dp_peer *peer, struct rte_mbu
 	peer->staged_last = m;
 	peer->n_staged++;
 	worker->n_staged++;
+	if (dp_tap_is_on(&worker->counters.tap))
+		dp_trace_end(&worker->counters, DP_VERDICT_STAGED, DP_PLACE_ENCAP, m);
 }
 
 static struct rte_mbuf *unstage(struct dp_worker *worker, struct dp_peer *peer)
@@ -153,9 +155,12 @@ void dp_encap_flush(struct dp_worker *worker)
 
 	if (n == 0)
 		return;
+	if (dp_tap_is_on(&worker->counters.tap))
+		dp_trace_seal(worker);
 	dp_worker_mark(worker, DP_STAGE_ENCAP, n);
 	worker->aead_ops->seal(worker->aead, batch->jobs, n);
 	dp_worker_mark(worker, DP_STAGE_SEAL, n);
+	dp_burst_count(&worker->counters, DP_BURST_SEAL, n);
 	for (unsigned i = 0; i < n; i++)
 		finish(worker, batch->pkts[i], batch->peers[i], batch->keypairs[i],
 			&batch->jobs[i]);
@@ -251,8 +256,10 @@ void dp_encap(struct dp_worker *worker, struct rte_mbuf **pkts, unsigned n)
 unsigned dp_encap_poll(struct dp_worker *worker)
 {
 	struct rte_mbuf *pkts[DP_BURST];
-	unsigned n = rte_ring_dequeue_burst(worker->inner_ring, (void **)pkts, DP_BURST, NULL);
+	unsigned left,
+		n = rte_ring_dequeue_burst(worker->inner_ring, (void **)pkts, DP_BURST, &left);
 
+	dp_queue_seen(&worker->counters, DP_QUEUE_INNER, n + left);
 	if (n == 0) {
 		dp_worker_mark_idle(worker);
 		return 0;

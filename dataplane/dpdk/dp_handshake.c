@@ -221,6 +221,7 @@ static unsigned take_notes(struct dp_handshake *handshake)
 	struct dp_note note;
 	unsigned n;
 
+	dp_queue_seen(&handshake->counters, DP_QUEUE_NOTES, rte_ring_count(handshake->notes));
 	for (n = 0; n < NOTES_PER_ROUND; n++) {
 		if (rte_ring_dequeue_elem(handshake->notes, &note, sizeof(note)) != 0)
 			break;
@@ -287,19 +288,22 @@ static void take_message(struct dp_handshake *handshake, struct rte_mbuf *m)
 	verdict = wg_handshake_input(handshake->device, &from, frame + p->payload_off,
 		p->payload_len, handshake->now_ns);
 	handshake->current_from.family = BASE_FAMILY_NONE;
-	if (verdict == WG_VERDICT_OK)
-		rte_pktmbuf_free(m);
-	else
+	if (verdict != WG_VERDICT_OK) {
 		dp_drop(&handshake->counters, dp_drop_of_verdict(verdict), m);
+		return;
+	}
+	if (dp_tap_is_on(&handshake->counters.tap))
+		dp_trace_end(&handshake->counters, DP_VERDICT_ACCEPTED, DP_PLACE_HANDSHAKE, m);
+	rte_pktmbuf_free(m);
 }
 
 static unsigned take_messages(struct dp_handshake *handshake)
 {
 	struct rte_mbuf *pkts[MESSAGES_PER_ROUND];
-	unsigned n;
+	unsigned n, waiting = rte_ring_count(handshake->messages);
 
-	wg_device_note_queue(handshake->device, rte_ring_count(handshake->messages),
-		DP_RING_HANDSHAKES, handshake->now_ns);
+	dp_queue_seen(&handshake->counters, DP_QUEUE_HANDSHAKES, waiting);
+	wg_device_note_queue(handshake->device, waiting, DP_RING_HANDSHAKES, handshake->now_ns);
 	for (n = 0; n < MESSAGES_PER_ROUND && workers_have_room(handshake); n++) {
 		if (rte_ring_dequeue(handshake->messages, (void **)&pkts[n]) != 0)
 			break;
@@ -468,6 +472,11 @@ const struct cr_key *dp_handshake_public_key(const struct dp_handshake *handshak
 const struct dp_counters *dp_handshake_counters(const struct dp_handshake *handshake)
 {
 	return &handshake->counters;
+}
+
+struct dp_tap_point *dp_handshake_tap(struct dp_handshake *handshake)
+{
+	return &handshake->counters.tap;
 }
 
 uint64_t dp_handshake_keypairs(const struct dp_handshake *handshake)

@@ -64,6 +64,8 @@ const struct wg_device *dp_handshake_device(const struct dp_handshake *handshake
 const struct cr_key *dp_handshake_public_key(const struct dp_handshake *handshake);
 /** Any thread: counters; live keypairs; sessions confirmed. */
 const struct dp_counters *dp_handshake_counters(const struct dp_handshake *handshake);
+/** Where operators may look at what this thread does. */
+struct dp_tap_point *dp_handshake_tap(struct dp_handshake *handshake);
 uint64_t dp_handshake_keypairs(const struct dp_handshake *handshake);
 uint64_t dp_handshake_sessions(const struct dp_handshake *handshake);
 

@@ -273,6 +273,7 @@ void dp_host_stats(const struct dp_host *host, struct dp_host_stats *ret_stats)
 #define READ(name) .name = atomic_load_explicit(&host->counters.name, memory_order_relaxed)
 	*ret_stats = (struct dp_host_stats){READ(rx_pkts), READ(rx_bytes), READ(rx_reads),
 		READ(tx_pkts), READ(tx_bytes), READ(tx_writes), READ(drop_no_mbuf_pkts),
-		READ(drop_too_large_pkts), READ(drop_bad_header_pkts), READ(drop_write_pkts)};
+		READ(drop_too_large_pkts), READ(drop_bad_header_pkts), READ(drop_write_pkts),
+		READ(ring_high)};
 #undef READ
 }

@@ -85,6 +85,7 @@ struct dp_host_stats {
 	uint64_t rx_pkts, rx_bytes, rx_reads;  /* from the kernel; a read brings many packets */
 	uint64_t tx_pkts, tx_bytes, tx_writes; /* to the kernel; the bytes of large packets */
 	uint64_t drop_no_mbuf_pkts, drop_too_large_pkts, drop_bad_header_pkts, drop_write_pkts;
+	uint64_t ring_high; /* the most packets that ever waited for the kernel */
 };
 void dp_host_stats(const struct dp_host *host, struct dp_host_stats *ret_stats);
 

@@ -23,6 +23,7 @@ struct dp_host_counters {
 	_Atomic uint64_t tx_pkts, tx_bytes, tx_writes;
 	_Atomic uint64_t drop_no_mbuf_pkts, drop_too_large_pkts, drop_bad_header_pkts;
 	_Atomic uint64_t drop_write_pkts;
+	_Atomic uint64_t ring_high;
 };
 
 /* Kernel to tunnel: the thread's alone. */

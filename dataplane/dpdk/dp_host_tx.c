@@ -49,13 +49,17 @@ static unsigned drop_chained(struct dp_host *host, unsigned n)
 unsigned dp_host_tx_burst(struct dp_host *host)
 {
 	struct dp_host_tx *tx = &host->tx;
-	unsigned taken =
-		rte_ring_sc_dequeue_burst(host->ring, (void **)tx->pkts, DP_HOST_BURST, NULL);
+	unsigned left,
+		taken = rte_ring_sc_dequeue_burst(
+			host->ring, (void **)tx->pkts, DP_HOST_BURST, &left);
 	unsigned n = drop_chained(host, taken), written = 0;
 	uint64_t bytes = 0;
 
 	if (taken == 0)
 		return 0;
+	if (taken + left > atomic_load_explicit(&host->counters.ring_high, memory_order_relaxed))
+		atomic_store_explicit(
+			&host->counters.ring_high, taken + left, memory_order_relaxed);
 	for (unsigned i = 0; i < n; i++)
 		tx->bytes[i] = (struct in_bytes){
 			rte_pktmbuf_mtod(tx->pkts[i], uint8_t *), tx->pkts[i]->data_len};

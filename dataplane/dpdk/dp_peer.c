@@ -238,6 +238,7 @@ static void peer_remove(struct dp *dp, struct dp_peer *peer)
 	/* Cannot fail: the slot exists. */
 	if (dp_tables_set_peer(&dp->tables, dp->rcu, peer->number, NULL) != 0)
 		return;
+	dp_taps_peer_gone(dp, peer->number);
 	dp_handshake_request(dp->handshake, &request);
 	wait_for_commands(dp, peer->owner);
 	unhash(&dp->peers, peer);

@@ -147,6 +147,8 @@ unsigned dp_rx_poll(struct dp_worker *worker, const struct dp_rx_queue *queue)
 		dp_worker_mark_idle(worker);
 		return 0;
 	}
+	if (dp_tap_is_on(&worker->counters.tap))
+		dp_trace_received(worker, queue->port, pkts, n);
 	for (unsigned i = 0; i < n; i++)
 		rte_prefetch0(rte_pktmbuf_mtod(pkts[i], void *));
 	for (unsigned i = 0; i < n; i++) {
@@ -164,6 +166,7 @@ unsigned dp_rx_poll(struct dp_worker *worker, const struct dp_rx_queue *queue)
 	dp_counter_add(&worker->counters.rx_pkts, n);
 	dp_counter_add(&worker->counters.rx_bytes, bytes);
 	dp_counter_add(&worker->counters.rx_bursts, 1);
+	dp_burst_count(&worker->counters, DP_BURST_RX, n);
 	dp_worker_mark(worker, DP_STAGE_RX, n);
 	if (n_handshakes)
 		to_handshake(worker, handshakes, n_handshakes);

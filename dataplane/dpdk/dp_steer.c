@@ -13,6 +13,8 @@ static void hand_over(struct dp_worker *worker, unsigned owner, struct rte_mbuf 
 		dp_drop(&worker->counters, DP_DROP_UNKNOWN_INDEX, m);
 		return;
 	}
+	if (dp_tap_is_on(&worker->counters.tap))
+		dp_trace_end(&worker->counters, DP_VERDICT_HANDED_OVER, DP_PLACE_STEER, m);
 	if (rte_ring_enqueue(worker->workers[owner].handover_ring, m) != 0) {
 		dp_drop(&worker->counters, DP_DROP_HANDOVER_FULL, m);
 		return;
@@ -45,8 +47,10 @@ void dp_steer(struct dp_worker *worker, struct rte_mbuf **pkts, unsigned n)
 unsigned dp_steer_poll(struct dp_worker *worker)
 {
 	struct rte_mbuf *pkts[DP_BURST];
-	unsigned n = rte_ring_dequeue_burst(worker->handover_ring, (void **)pkts, DP_BURST, NULL);
+	unsigned left,
+		n = rte_ring_dequeue_burst(worker->handover_ring, (void **)pkts, DP_BURST, &left);
 
+	dp_queue_seen(&worker->counters, DP_QUEUE_HANDOVER, n + left);
 	for (unsigned i = 0; i < n; i++)
 		rte_prefetch0(
 			rte_pktmbuf_mtod_offset(pkts[i], void *, dp_pkt(pkts[i])->payload_off));

@@ -66,7 +66,11 @@ static void send_burst(struct dp_worker *worker, uint16_t port, struct dp_tx_buf
 
 	for (unsigned i = 0; i < buffer->n; i++)
 		bytes += rte_pktmbuf_pkt_len(buffer->pkts[i]);
-	sent = rte_eth_tx_burst(out->id, (uint16_t)worker->id, buffer->pkts, (uint16_t)buffer->n);
+	if (dp_tap_is_on(&worker->counters.tap))
+		sent = dp_trace_send(worker, port, buffer->pkts, buffer->n);
+	else
+		sent = rte_eth_tx_burst(
+			out->id, (uint16_t)worker->id, buffer->pkts, (uint16_t)buffer->n);
 	for (unsigned i = sent; i < buffer->n; i++) {
 		bytes -= rte_pktmbuf_pkt_len(buffer->pkts[i]);
 		dp_drop(&worker->counters, DP_DROP_TX_FULL, buffer->pkts[i]);
@@ -74,6 +78,7 @@ static void send_burst(struct dp_worker *worker, uint16_t port, struct dp_tx_buf
 	dp_counter_add(&worker->counters.tx_pkts, sent);
 	dp_counter_add(&worker->counters.tx_bytes, bytes);
 	dp_counter_add(&worker->counters.tx_bursts, 1);
+	dp_burst_count(&worker->counters, DP_BURST_TX, buffer->n);
 }
 
 /* The port has fewer queues than there are workers: a neighbour of ours sends for us. */
@@ -83,6 +88,11 @@ static void lend_burst(struct dp_worker *worker, uint16_t port, struct dp_tx_buf
 
 	for (unsigned i = 0; i < buffer->n; i++)
 		buffer->pkts[i]->port = port;
+	if (dp_tap_is_on(&worker->counters.tap)) {
+		for (unsigned i = 0; i < buffer->n; i++)
+			dp_trace_end(&worker->counters, DP_VERDICT_HANDED_OVER, DP_PLACE_TX,
+				buffer->pkts[i]);
+	}
 	sent = rte_ring_enqueue_burst(
 		worker->workers[sender].outer_ring, (void **)buffer->pkts, buffer->n, NULL);
 	for (unsigned i = sent; i < buffer->n; i++)
@@ -144,7 +154,7 @@ static bool try_waiting(struct dp_worker *worker, const struct dp_waiting *waiti
 		return true;
 	}
 	if (nexthop.state != DP_NEXTHOP_UNRESOLVED) {
-		dp_drop(&worker->counters, DP_DROP_NO_ROUTE, waiting->pkt);
+		dp_drop_at(&worker->counters, DP_DROP_NO_ROUTE, DP_PLACE_TX, waiting->pkt);
 		return true;
 	}
 	if (worker->now_ns - waiting->since_ns >= DP_NEIGHBOUR_WAIT_NS) {
@@ -182,6 +192,8 @@ static void wait_for_neighbour(struct dp_worker *worker, struct rte_mbuf *m)
 		dp_drop(&worker->counters, DP_DROP_NEIGHBOUR_FULL, m);
 		return;
 	}
+	if (dp_tap_is_on(&worker->counters.tap))
+		dp_trace_end(&worker->counters, DP_VERDICT_WAITING, DP_PLACE_TX, m);
 	if (worker->n_waiting == 0)
 		worker->waiting_generation = worker->generation;
 	worker->waiting[worker->n_waiting++] =
@@ -220,8 +232,10 @@ void dp_tx_flush(struct dp_worker *worker)
 unsigned dp_tx_poll(struct dp_worker *worker)
 {
 	struct rte_mbuf *pkts[DP_BURST];
-	unsigned n = rte_ring_dequeue_burst(worker->outer_ring, (void **)pkts, DP_BURST, NULL);
+	unsigned left,
+		n = rte_ring_dequeue_burst(worker->outer_ring, (void **)pkts, DP_BURST, &left);
 
+	dp_queue_seen(&worker->counters, DP_QUEUE_OUTER, n + left);
 	for (unsigned i = 0; i < n; i++)
 		push(worker, pkts[i]->port, pkts[i]);
 	if (worker->n_waiting)

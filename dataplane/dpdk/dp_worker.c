@@ -132,9 +132,9 @@ static void send_message(struct dp_worker *worker, const struct dp_command *cmd)
 	struct rte_mbuf *m = cmd->object;
 
 	if (from->family == BASE_FAMILY_NONE)
-		dp_drop(&worker->counters, DP_DROP_NO_ENDPOINT, m);
+		dp_drop_at(&worker->counters, DP_DROP_NO_ENDPOINT, DP_PLACE_ANSWER, m);
 	else if (!dp_tx_prepare(worker, outer, from))
-		dp_drop(&worker->counters, DP_DROP_NO_ROUTE, m);
+		dp_drop_at(&worker->counters, DP_DROP_NO_ROUTE, DP_PLACE_ANSWER, m);
 	else
 		dp_tx_payload(worker, outer, m);
 }
@@ -204,6 +204,7 @@ static unsigned take_commands(struct dp_worker *worker)
 	struct dp_command cmd;
 	unsigned n;
 
+	dp_queue_seen(&worker->counters, DP_QUEUE_COMMANDS, rte_ring_count(worker->command_ring));
 	for (n = 0; n < COMMANDS_PER_ROUND; n++) {
 		if (rte_ring_dequeue_elem(worker->command_ring, &cmd, sizeof(cmd)) != 0)
 			break;
