@@ -102,6 +102,15 @@ int base_prefix_parse(struct base_prefix *ret_prefix, const char *text, bool str
 	return 0;
 }
 
+/* An IPv4 address in IPv6's clothes (RFC 4291, 2.5.5.2) is reached as what it is. */
+static void unmap(struct base_addr *addr)
+{
+	static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
+
+	if (addr->family == BASE_FAMILY_V6 && memcmp(addr->bytes, mapped, sizeof(mapped)) == 0)
+		*addr = base_addr_from_bytes(BASE_FAMILY_V4, addr->bytes + 12);
+}
+
 int base_endpoint_parse(struct base_endpoint *ret_endpoint, const char *text)
 {
 	char copy[BASE_ENDPOINT_TEXT_LEN] = "";
@@ -131,6 +140,7 @@ int base_endpoint_parse(struct base_endpoint *ret_endpoint, const char *text)
 		return -EINVAL;
 	if (bracketed != (endpoint.addr.family == BASE_FAMILY_V6))
 		return -EINVAL;
+	unmap(&endpoint.addr);
 	endpoint.port = (uint16_t)port;
 	*ret_endpoint = endpoint;
 	return 0;

@@ -63,7 +63,10 @@ BASE_MUST_CHECK int base_prefix_parse(
  */
 BASE_MUST_CHECK int base_ifaddr_parse(struct base_prefix *ret_ifaddr, const char *text);
 
-/** "192.0.2.1:51820" or "[2001:db8::1]:51820"; port 1-65535, numeric only. Returns 0 or -EINVAL. */
+/**
+ * "192.0.2.1:51820" or "[2001:db8::1]:51820"; port 1-65535, numeric only, no zone. A mapped address
+ * ("[::ffff:192.0.2.1]:51820") becomes the IPv4 address that it is. Returns 0 or -EINVAL.
+ */
 BASE_MUST_CHECK int base_endpoint_parse(struct base_endpoint *ret_endpoint, const char *text);
 
 /* Printers return @buf, for use as printf arguments; family NONE prints as "none". */

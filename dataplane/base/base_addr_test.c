@@ -142,6 +142,17 @@ static void test_endpoint_good(void **state)
 	}
 }
 
+static void test_endpoint_mapped(void **state)
+{
+	struct base_endpoint endpoint;
+	char buf[BASE_ENDPOINT_TEXT_LEN];
+
+	assert_int_equal(base_endpoint_parse(&endpoint, "[::ffff:192.0.2.1]:7"), 0);
+	assert_string_equal(base_endpoint_print(buf, &endpoint), "192.0.2.1:7");
+	assert_int_equal(base_endpoint_parse(&endpoint, "[::fffe:c000:201]:7"), 0);
+	assert_int_equal(endpoint.addr.family, BASE_FAMILY_V6);
+}
+
 static void test_endpoint_bad(void **state)
 {
 	static const char *const bad[] = {"", ":", "192.0.2.1", "192.0.2.1:", "192.0.2.1:0",
@@ -273,6 +284,7 @@ int main(void)
 		cmocka_unit_test(test_prefix_bad),
 		cmocka_unit_test(test_ifaddr_keeps_host_bits),
 		cmocka_unit_test(test_endpoint_good),
+		cmocka_unit_test(test_endpoint_mapped),
 		cmocka_unit_test(test_endpoint_bad),
 		cmocka_unit_test(test_none),
 		cmocka_unit_test(test_contains_against_bits),

@@ -82,7 +82,7 @@ struct dp_config {
 enum dp_event_type {
 	DP_EVENT_HANDSHAKE,      /* a session with the peer was confirmed */
 	DP_EVENT_ENDPOINT_MOVED, /* authenticated packets come from elsewhere now */
-	DP_EVENT_PORT,           /* link of a port went up or down: text says which */
+	DP_EVENT_PORT, /* a port went up or down, or its MTU is too small: text says which */
 	DP_EVENT_DEAD, /* a thread of the dataplane died: text says why; stop the process */
 };
 

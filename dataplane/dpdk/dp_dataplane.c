@@ -134,23 +134,38 @@ static void publish_view(void *ctx, struct dp_underlay_view *view)
 	dp_tables_publish_view(&dp->tables, dp->rcu, view);
 }
 
+/* Of a port; while dp_new() runs nobody listens to events yet. */
+static void caution(void *ctx, const char *line)
+{
+	struct dp *dp = ctx;
+
+	if (dp->warn)
+		dp->warn(line);
+	else if (dp->callbacks.event)
+		dp->callbacks.event(
+			dp->ctx, &(struct dp_event){.type = DP_EVENT_PORT, .text = line});
+}
+
 static void link_changed(void *ctx, unsigned device, bool is_up)
 {
 	struct dp *dp = ctx;
 	char text[64];
 
-	if (device >= dp->n_ports || !dp->callbacks.event)
+	if (device >= dp->n_ports)
 		return;
 	snprintf(text, sizeof(text), "port %s is %s", dp->ports[device].device,
 		is_up ? "up" : "down");
-	dp->callbacks.event(dp->ctx, &(struct dp_event){.type = DP_EVENT_PORT, .text = text});
+	caution(dp, text);
 }
 
 static int start_underlay(
 	struct dp *dp, const struct dp_config *config, struct base_error *ret_error)
 {
-	struct dp_underlay_config underlay = {
-		.publish = publish_view, .link = link_changed, .ctx = dp};
+	struct dp_underlay_config underlay = {.publish = publish_view,
+		.link = link_changed,
+		.inner_mtu_bytes = config->host_mtu,
+		.caution = caution,
+		.ctx = dp};
 	bool has_device = has_any_kernel_device(config);
 
 	for (unsigned i = 0; i < config->n_ports; i++) {
@@ -430,7 +445,9 @@ struct dp *dp_start(const struct dp_config *config, const struct dp_callbacks *c
 	if (callbacks)
 		dp->callbacks = *callbacks;
 	block_signals(&signals);
+	dp->warn = warn;
 	error = start_all(dp, config, warn, ret_error);
+	dp->warn = NULL;
 	pthread_sigmask(SIG_SETMASK, &signals, NULL);
 	if (error) {
 		dp_free(dp);

@@ -30,6 +30,7 @@ struct dp {
 	struct dp_config config; /* without private key and rules */
 	struct dp_callbacks callbacks;
 	void *ctx;
+	void (*warn)(const char *line); /* while dp_new() runs */
 
 	struct rte_mempool *pool;
 	struct dp_rcu *rcu; /* readers: worker n is n, the host thread is n_workers */

@@ -14,10 +14,12 @@
 
 #include <arpa/inet.h>
 #include <libmnl/libmnl.h>
+#include <linux/fib_rules.h>
 #include <linux/if.h>
 #include <linux/if_arp.h>
 #include <linux/neighbour.h>
 #include <linux/rtnetlink.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -28,6 +30,8 @@
 #define EVENTS_RCVBUF_BYTES (1 << 20)
 /* A want that the kernel has not spoken of yet: it gives up after three seconds, by default. */
 #define WANT_KEPT_NS (10 * BASE_NS_PER_S)
+/* A router of ours that did not answer is tried again after so long: others may carry its packets meanwhile. */
+#define DEAD_ROUTER_NS (10 * BASE_NS_PER_S)
 #define DUMP_RETRIES 5
 #define BUF_BYTES 32768
 
@@ -35,12 +39,20 @@
 #define NUD_USABLE (NUD_PERMANENT | NUD_NOARP | NUD_REACHABLE | NUD_STALE | NUD_DELAY | NUD_PROBE)
 
 /* Which tables have to be read again. */
-enum dirty { DIRTY_LINKS = 1, DIRTY_ADDRS = 2, DIRTY_ROUTES = 4, DIRTY_NEIGHS = 8, DIRTY_ALL = 15 };
+enum dirty {
+	DIRTY_LINKS = 1,
+	DIRTY_ADDRS = 2,
+	DIRTY_ROUTES = 4,
+	DIRTY_NEIGHS = 8,
+	DIRTY_RULES = 16,
+	DIRTY_ALL = 31,
+};
 
 struct device {
 	uint32_t ifindex; /* 0: gone */
 	bool is_up;
 	struct view_port port;
+	uint32_t told_room; /* bytes for inner packets that somebody was cautioned of; 0: nobody */
 };
 
 /* One neighbour as the kernel tells it, and what we want of it. */
@@ -59,6 +71,8 @@ struct dp_underlay {
 	uint32_t seq;
 	unsigned dirty;
 	uint64_t generation;
+	unsigned n_rules; /* that choose another table than main */
+	bool is_told_of_rules;
 
 	struct device devices[DP_PORTS_MAX];
 	struct view_addr *addrs;
@@ -169,6 +183,8 @@ static void forget(struct dp_underlay *u, enum dirty what)
 		u->n_addrs = 0;
 	else if (what == DIRTY_ROUTES)
 		u->n_routes = 0;
+	else if (what == DIRTY_RULES)
+		u->n_rules = 0;
 	else
 		for (size_t i = 0; i < u->n_neighs; i++)
 			u->neighs[i].nud = 0;
@@ -235,7 +251,7 @@ static int refresh_links(struct dp_underlay *u)
 		struct device *device = &u->devices[i];
 
 		if (device->ifindex == 0)
-			memset(device, 0, sizeof(*device));
+			*device = (struct device){.told_room = device->told_room};
 		if (device->ifindex != before[i].ifindex)
 			u->dirty |= DIRTY_ADDRS | DIRTY_ROUTES | DIRTY_NEIGHS;
 		if (device->is_up != before[i].is_up && u->config.link)
@@ -403,6 +419,26 @@ static int on_route(const struct nlmsghdr *msg, void *ctx)
 	return MNL_CB_ERROR;
 }
 
+/* --- rules ------------------------------------------------------------------------------------ */
+
+/* Every host has rules for the tables local, main and default, of which the last is empty by custom. */
+static int on_rule(const struct nlmsghdr *msg, void *ctx)
+{
+	const struct nlattr *attrs[FRA_TABLE + 1];
+	const struct fib_rule_hdr *rule = mnl_nlmsg_get_payload(msg);
+	struct dp_underlay *u = ctx;
+	uint32_t table;
+
+	if (mnl_nlmsg_get_payload_len(msg) < sizeof(*rule) ||
+		(rule->family != AF_INET && rule->family != AF_INET6))
+		return MNL_CB_OK;
+	index_attrs(msg, sizeof(*rule), attrs, FRA_TABLE);
+	table = attr_u32(attrs[FRA_TABLE], rule->table);
+	u->n_rules += rule->action != FR_ACT_TO_TBL ||
+		(table != RT_TABLE_LOCAL && table != RT_TABLE_MAIN && table != RT_TABLE_DEFAULT);
+	return MNL_CB_OK;
+}
+
 /* --- neighbours ------------------------------------------------------------------------------- */
 
 static int compare_neigh(const struct neigh *a, uint16_t port, const struct base_addr *addr)
@@ -444,9 +480,9 @@ static int ignore_answer(const struct nlmsghdr *msg, void *ctx)
 	return MNL_CB_OK;
 }
 
-static bool is_asked_lately(const struct neigh *neigh, uint64_t now_ns)
+static bool is_asked_lately(const struct neigh *neigh, uint64_t now_ns, uint64_t within_ns)
 {
-	return neigh->asked_ns != 0 && now_ns - neigh->asked_ns < BASE_NS_PER_S;
+	return neigh->asked_ns != 0 && now_ns - neigh->asked_ns < within_ns;
 }
 
 /* As if the kernel had a packet for it: makes the entry, probes one that is stale. */
@@ -534,8 +570,9 @@ static void keep_neighs_alive(struct dp_underlay *u, uint64_t now_ns)
 		if (route->port < 0 || route->gateway.family == BASE_FAMILY_NONE)
 			continue;
 		neigh = get_neigh(u, (uint16_t)route->port, &route->gateway);
-		if (neigh && !neigh->is_wanted && !(neigh->nud & NUD_FAILED) &&
-			!is_asked_lately(neigh, now_ns))
+		if (neigh && !neigh->is_wanted &&
+			!is_asked_lately(neigh, now_ns,
+				neigh->nud & NUD_FAILED ? DEAD_ROUTER_NS : BASE_NS_PER_S))
 			ask_kernel(u, neigh, now_ns);
 	}
 	/* It is stale no more once it is asked for, so this ends. */
@@ -608,13 +645,63 @@ static int read_marked(struct dp_underlay *u)
 		rc = dump(u, DIRTY_ROUTES, RTM_GETROUTE, on_route);
 	if (rc == 0)
 		rc = dump(u, DIRTY_NEIGHS, RTM_GETNEIGH, on_neigh);
+	/* A kernel built without policy routing refuses to speak of it. */
+	if (rc == 0 && dump(u, DIRTY_RULES, RTM_GETRULE, on_rule) < 0)
+		u->dirty &= ~(unsigned)DIRTY_RULES;
 	return rc;
+}
+
+/* --- cautions --------------------------------------------------------------------------------- */
+
+/* What encloses an inner packet: IP, UDP, header and tag of a data message. */
+#define AROUND_INNER_V4 (20u + 8 + 32)
+#define AROUND_INNER_V6 (40u + 8 + 32)
+
+static void caution_mtu(struct dp_underlay *u, unsigned i)
+{
+	struct device *device = &u->devices[i];
+	uint32_t around = AROUND_INNER_V4, mtu = device->port.mtu_bytes, room;
+	char line[256];
+
+	for (size_t a = 0; a < u->n_addrs; a++)
+		if (u->addrs[a].port == (int)i && u->addrs[a].is_global &&
+			u->addrs[a].addr.family == BASE_FAMILY_V6)
+			around = AROUND_INNER_V6;
+	room = mtu > around ? mtu - around : 0;
+	if (room >= u->config.inner_mtu_bytes || room == device->told_room) {
+		device->told_room = room < u->config.inner_mtu_bytes ? room : 0;
+		return;
+	}
+	device->told_room = room;
+	snprintf(line, sizeof(line),
+		"port %s: its MTU of %u leaves %u bytes for inner packets over %s, and host.mtu is "
+		"%u: larger ones that leave this way are dropped (too_large); set host.mtu: %u, or "
+		"raise the port's",
+		u->config.devices[i], mtu, room, around == AROUND_INNER_V6 ? "IPv6" : "IPv4",
+		u->config.inner_mtu_bytes, room);
+	u->config.caution(u->config.ctx, line);
+}
+
+static void tell_cautions(struct dp_underlay *u)
+{
+	if (!u->config.caution)
+		return;
+	for (unsigned i = 0; i < u->config.n_devices; i++)
+		if (u->devices[i].ifindex != 0)
+			caution_mtu(u, i);
+	if (u->n_rules > 0 && !u->is_told_of_rules)
+		u->config.caution(u->config.ctx,
+			"policy routing rules (ip rule) are not followed: the tunnel's packets "
+			"leave by "
+			"table main");
+	u->is_told_of_rules = u->n_rules > 0;
 }
 
 static int settle(struct dp_underlay *u, uint64_t now_ns)
 {
 	drop_dead_neighs(u, now_ns);
 	keep_neighs_alive(u, now_ns);
+	tell_cautions(u);
 	return publish(u);
 }
 
@@ -636,6 +723,10 @@ static int on_event(const struct nlmsghdr *msg, void *ctx)
 	case RTM_NEWROUTE:
 	case RTM_DELROUTE:
 		u->dirty |= DIRTY_ROUTES;
+		break;
+	case RTM_NEWRULE:
+	case RTM_DELRULE:
+		u->dirty |= DIRTY_RULES;
 		break;
 	case RTM_NEWNEIGH:
 	case RTM_DELNEIGH:
@@ -677,7 +768,7 @@ void dp_underlay_want(
 	if (port >= u->config.n_devices || base_family_bytes(gateway->family) == 0)
 		return;
 	neigh = get_neigh(u, port, gateway);
-	if (neigh && !is_asked_lately(neigh, now_ns))
+	if (neigh && !is_asked_lately(neigh, now_ns, BASE_NS_PER_S))
 		ask_kernel(u, neigh, now_ns);
 }
 
@@ -691,7 +782,8 @@ int dp_underlay_fd(const struct dp_underlay *u)
 static int open_sockets(struct dp_underlay *u)
 {
 	static const int groups[] = {RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR,
-		RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE, RTNLGRP_NEIGH};
+		RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE, RTNLGRP_NEIGH, RTNLGRP_IPV4_RULE,
+		RTNLGRP_IPV6_RULE};
 	int size = EVENTS_RCVBUF_BYTES;
 
 	u->events = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC | SOCK_NONBLOCK);

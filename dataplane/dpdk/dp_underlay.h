@@ -8,6 +8,13 @@
  * Workers: dp_underlay_lookup() in the view that is published now; they cache the answer in the
  * peer's header template until view->generation changes. Nothing there allocates or calls the kernel.
  *
+ * What is followed is table main, by destination. Rules that choose other tables (ip rule) are not, and a
+ * caution says so. Of several next hops of one route, or equal routes, a hash of destination and
+ * source picks one whose neighbour is not known to be dead; weights do not count.
+ *
+ * Path MTUs that routers tell by ICMP are not learned: nobody signs them, and outer packets are small enough by
+ * the host interface's MTU. What a route or a port allows (`mtu`) is respected.
+ *
  * A next hop without a usable neighbour is asked for by dp_underlay_want() (control thread, from a worker's
  * event), which makes the kernel resolve it (RTM_NEWNEIGH with NTF_USE); neighbours that were wanted
  * are kept alive the same way when the kernel calls them stale.
@@ -71,6 +78,13 @@ struct dp_underlay_config {
 	void (*publish)(void *ctx, struct dp_underlay_view *view);
 	/** Link of a device went up or down, or it disappeared. May be NULL. */
 	void (*link)(void *ctx, unsigned device, bool is_up);
+	/** The host interface's MTU: what the ports' own must leave room for. 0: do not look. */
+	uint16_t inner_mtu_bytes;
+	/**
+	 * What a person should know: a port's MTU that is too small for the inner one, policy rules that are not
+	 * followed. One line, when it begins to be so. May be NULL.
+	 */
+	void (*caution)(void *ctx, const char *line);
 	void *ctx;
 };
 

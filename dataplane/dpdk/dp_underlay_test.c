@@ -25,6 +25,8 @@ struct bed {
 	unsigned views;
 	uint64_t generation;
 	int link_events, is_up[2];
+	unsigned cautions;
+	char caution[512];
 };
 
 static struct bed bed;
@@ -43,6 +45,12 @@ static void take_link(void *ctx, unsigned device, bool is_up)
 {
 	bed.link_events++;
 	bed.is_up[device] = is_up;
+}
+
+static void take_caution(void *ctx, const char *line)
+{
+	bed.cautions++;
+	snprintf(bed.caution, sizeof(bed.caution), "%s", line);
 }
 
 static struct base_addr addr(const char *text)
@@ -125,6 +133,8 @@ static int set_up(void **state)
 		.n_devices = 2,
 		.publish = take_view,
 		.link = take_link,
+		.inner_mtu_bytes = 1420,
+		.caution = take_caution,
 		.ctx = &bed};
 	struct base_error error;
 
@@ -310,6 +320,157 @@ static void multipath_and_gateways_of_the_other_family(void **state)
 	assert_addr(&hop.src_addr, "192.0.2.1");
 }
 
+/* Destinations 10.0.0.1 to 10.0.0.64 that leave by this gateway. */
+static unsigned shared_by(const char *gateway)
+{
+	struct base_addr wanted = addr(gateway);
+	unsigned n = 0;
+
+	for (unsigned i = 1; i <= 64; i++) {
+		char dst[BASE_ADDR_TEXT_LEN];
+		struct dp_nexthop hop;
+
+		snprintf(dst, sizeof(dst), "10.0.0.%u", i);
+		hop = lookup(dst, NULL);
+		n += base_addr_equal(&hop.gateway, &wanted);
+	}
+	return n;
+}
+
+static void equal_ways_share_and_a_dead_one_is_left(void **state)
+{
+	unsigned by_7, by_8;
+
+	need_netns();
+	run("ip neigh add 192.0.2.7 lladdr 02:00:00:00:00:07 dev ua nud permanent && "
+	    "ip neigh add 198.51.100.8 lladdr 02:00:00:00:00:08 dev ub nud permanent && "
+	    "ip route add 10.0.0.0/8 nexthop via 192.0.2.7 nexthop via 198.51.100.8");
+	settle();
+	by_7 = shared_by("192.0.2.7");
+	by_8 = shared_by("198.51.100.8");
+	assert_int_equal(by_7 + by_8, 64);
+	assert_true(by_7 >= 8 && by_8 >= 8);
+	assert_int_equal(shared_by("192.0.2.7"), by_7);
+	/* Whoever asked an address of a port leaves by that port. */
+	for (unsigned i = 1; i <= 64; i++) {
+		char dst[BASE_ADDR_TEXT_LEN];
+
+		snprintf(dst, sizeof(dst), "10.0.0.%u", i);
+		assert_int_equal(lookup(dst, "192.0.2.1").port, 0);
+		assert_int_equal(lookup(dst, "198.51.100.1").port, 1);
+	}
+	run("ip neigh del 192.0.2.7 dev ua");
+	settle();
+	assert_int_equal(shared_by("198.51.100.8"), 64);
+	run("ip neigh replace 192.0.2.7 lladdr 02:00:00:00:00:07 dev ua nud permanent");
+	settle();
+	assert_int_equal(shared_by("192.0.2.7"), by_7);
+	/* IPv6 as well, whose kernel lists equal routes its own way. */
+	run("ip -6 neigh add 2001:db8::7 lladdr 02:00:00:00:00:07 dev ua nud permanent && "
+	    "ip -6 neigh add 2001:db8::8 lladdr 02:00:00:00:00:08 dev ua nud permanent && "
+	    "ip -6 route add 2001:db8:a::/48 nexthop via 2001:db8::7 dev ua nexthop via "
+	    "2001:db8::8 dev ua");
+	settle();
+	for (unsigned i = 1, first = 0, second = 0; i <= 64; i++) {
+		struct base_addr seven = addr("2001:db8::7");
+		char dst[BASE_ADDR_TEXT_LEN];
+		struct dp_nexthop hop;
+
+		snprintf(dst, sizeof(dst), "2001:db8:a::%x", i);
+		hop = lookup(dst, NULL);
+		assert_int_equal(hop.state, DP_NEXTHOP_OK);
+		*(base_addr_equal(&hop.gateway, &seven) ? &first : &second) += 1;
+		if (i == 64)
+			assert_true(first >= 8 && second >= 8);
+	}
+}
+
+static void router_that_comes_back_is_found(void **state)
+{
+	need_netns();
+	run("nsenter -t %d -n ip link set pa arp off && ip route add default via 192.0.2.9",
+		(int)bed.child);
+	settle();
+	/* The kernel gives up after three seconds; nobody but us asks again. */
+	run("for i in $(seq 1 60); do ip neigh show 192.0.2.9 | grep -q FAILED && exit 0; "
+	    "sleep 0.1; done; exit 1");
+	settle();
+	assert_true(is_state("8.8.8.8", DP_NEXTHOP_UNRESOLVED));
+	run("nsenter -t %d -n ip link set pa arp on", (int)bed.child);
+	dp_underlay_service(bed.underlay, base_clock_now_ns() + 11 * BASE_NS_PER_S);
+	wait_for_state("8.8.8.8", DP_NEXTHOP_OK);
+}
+
+static void small_mtu_is_told_once(void **state)
+{
+	need_netns();
+	assert_int_equal(bed.cautions, 0); /* 1,500 are enough for 1,420, IPv6 and all */
+	run("ip link set ub mtu 1480");    /* IPv4 alone: 1,420 and no more */
+	settle();
+	assert_int_equal(bed.cautions, 0);
+	run("ip link set ua mtu 1499");
+	settle();
+	assert_int_equal(bed.cautions, 1);
+	assert_non_null(strstr(bed.caution, "port ua: its MTU of 1499 leaves 1419 bytes"));
+	assert_non_null(strstr(bed.caution, "IPv6"));
+	run("ip addr add 192.0.2.77/24 dev ua && ip link set ub mtu 1479");
+	settle();
+	assert_int_equal(bed.cautions, 2);
+	assert_non_null(strstr(bed.caution, "port ub: its MTU of 1479 leaves 1419 bytes"));
+	assert_non_null(strstr(bed.caution, "IPv4"));
+	run("ip link set ua mtu 9000 && ip link set ub mtu 1500");
+	settle();
+	assert_int_equal(bed.cautions, 2);
+	run("ip link set ub mtu 1479");
+	settle();
+	assert_int_equal(bed.cautions, 3);
+}
+
+static void policy_rules_are_told(void **state)
+{
+	need_netns();
+	run("ip rule add from 192.0.2.1 table main");
+	settle();
+	assert_int_equal(bed.cautions, 0);
+	run("ip -6 rule add from 2001:db8::1 table 100");
+	settle();
+	assert_int_equal(bed.cautions, 1);
+	assert_non_null(strstr(bed.caution, "ip rule"));
+	run("ip rule add from 192.0.2.1 table 100");
+	settle();
+	assert_int_equal(bed.cautions, 1);
+}
+
+/* Another interface's address of the link is not one to speak from, nor is one that is still being tried. */
+static void link_local_stays_on_its_link(void **state)
+{
+	struct dp_nexthop hop;
+
+	need_netns();
+	run("ip addr flush dev ua scope link && ip addr flush dev ub scope link && "
+	    "ip addr add fe80::a/64 dev ua nodad && ip addr add fe80::b/64 dev ub nodad");
+	settle();
+	hop = lookup("fe80::9", "fe80::a");
+	assert_int_equal(hop.port, 0);
+	assert_addr(&hop.src_addr, "fe80::a");
+	hop = lookup("fe80::9", "fe80::b");
+	assert_int_equal(hop.port, 1);
+	assert_addr(&hop.src_addr, "fe80::b");
+	/* Nothing of the link speaks to the world. */
+	run("ip -6 addr del 2001:db8::1/64 dev ua && ip -6 route add default via fe80::9 dev ua");
+	settle();
+	assert_true(is_state("2001:4860::1", DP_NEXTHOP_NO_ROUTE));
+	/* Duplicate address detection takes a second. */
+	run("ip addr add 2001:db8::2/64 dev ua");
+	settle();
+	assert_true(is_state("2001:4860::1", DP_NEXTHOP_NO_ROUTE));
+	run("for i in $(seq 1 50); do ip -6 addr show dev ua tentative | grep -q . || exit 0; "
+	    "sleep 0.1; done; exit 1");
+	settle();
+	hop = lookup("2001:4860::1", NULL);
+	assert_addr(&hop.src_addr, "2001:db8::2");
+}
+
 static void neighbours_are_followed(void **state)
 {
 	uint64_t generation;
@@ -482,6 +643,11 @@ int main(void)
 		with_bed(source_addresses),
 		with_bed(mtu_of_route_and_device),
 		with_bed(multipath_and_gateways_of_the_other_family),
+		with_bed(equal_ways_share_and_a_dead_one_is_left),
+		with_bed(router_that_comes_back_is_found),
+		with_bed(small_mtu_is_told_once),
+		with_bed(policy_rules_are_told),
+		with_bed(link_local_stays_on_its_link),
 		with_bed(neighbours_are_followed),
 		with_bed(wanted_neighbour_is_resolved),
 		with_bed(gateway_is_resolved_without_asking),

@@ -193,23 +193,61 @@ static bool is_same_prefix(const struct view_route *a, const struct view_route *
 	return base_prefix_equal(&a->dst, &b->dst);
 }
 
+/* What a way is worth to these two ends: any if its neighbour answers, and then by lot, the same every time. */
+static uint64_t lot(const struct dp_underlay_view *view, const struct view_route *route,
+	const struct base_addr *dst, const struct view_addr *src)
+{
+	const struct base_addr *next = route->gateway.family ? &route->gateway : dst;
+	uint64_t hash = base_addr_hash(next, (uint64_t)route->port);
+
+	if (src)
+		hash = base_addr_hash(&src->addr, hash);
+	hash = base_addr_hash(dst, hash) >> 1;
+	return find_mac(view, (uint16_t)route->port, next) ? hash | UINT64_C(1) << 63 : hash;
+}
+
 /*
- * Among routes to one prefix: one by the port that the source belongs to, since an answer that
- * leaves elsewhere is filtered by many networks; else the lowest metric, and of equal ones one by
- * a port of ours.
+ * Several next hops of one route, or routes that are equal: the highest lot, so that a way which
+ * comes or goes moves nobody but those whom it takes or leaves.
  */
-static const struct view_route *pick_route(const struct dp_underlay_view *view,
-	const struct view_route *first, const struct view_addr *src)
+static const struct view_route *pick_equal(const struct dp_underlay_view *view,
+	const struct view_route *first, const struct base_addr *dst, const struct view_addr *src,
+	bool by_src_port)
 {
 	const struct view_route *end = view->routes + view->n_routes, *best = first;
+	uint64_t best_lot = 0;
 
-	for (const struct view_route *r = first; r < end && is_same_prefix(r, first); r++) {
-		if (src && src->port >= 0 && r->port == src->port)
-			return r;
-		if (r->metric == best->metric && best->port < 0 && r->port >= 0)
+	for (const struct view_route *r = first;
+		r < end && is_same_prefix(r, first) && r->metric == first->metric; r++) {
+		uint64_t this_lot;
+
+		if (r->port < 0 || (by_src_port && r->port != src->port))
+			continue;
+		this_lot = lot(view, r, dst, src);
+		if (this_lot > best_lot) {
 			best = r;
+			best_lot = this_lot;
+		}
 	}
 	return best;
+}
+
+/*
+ * Among routes to one prefix: those by the port that the source belongs to, since an answer that
+ * leaves elsewhere is filtered by many networks; else those of the lowest metric by a port of ours.
+ */
+static const struct view_route *pick_route(const struct dp_underlay_view *view,
+	const struct view_route *first, const struct base_addr *dst, const struct view_addr *src)
+{
+	const struct view_route *end = view->routes + view->n_routes, *next = first + 1;
+
+	/* Nearly always. */
+	if (next == end || !is_same_prefix(next, first))
+		return first;
+	for (const struct view_route *r = first; r < end && is_same_prefix(r, first); r++)
+		if (src && src->port >= 0 && r->port == src->port)
+			return pick_equal(view, r, dst, src, true);
+	return pick_equal(view, first, dst, src, false);
 }
 
 static const struct view_route *route_to(const struct dp_underlay_view *view,
@@ -225,7 +263,7 @@ static const struct view_route *route_to(const struct dp_underlay_view *view,
 		net = masked(dst, group->bits);
 		route = find_route(view, group, &net);
 		if (route)
-			return pick_route(view, route, src);
+			return pick_route(view, route, dst, src);
 	}
 	return NULL;
 }
