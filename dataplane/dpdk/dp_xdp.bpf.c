@@ -14,6 +14,7 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
+#include <stdbool.h>
 #include <stddef.h>
 
 /* Network order; patched in the object before it is loaded (dp_xdp.c finds it by this name). */
@@ -27,26 +28,46 @@ struct {
 	__type(value, __u32);
 } xsks_map SEC(".maps");
 
-/* The UDP header of an IPv4 packet that is whole, or NULL. */
-static __always_inline const struct udphdr *find_udp4(const void *l3, const void *end)
+/*
+ * The verifier lets who has CAP_BPF without CAP_PERFMON move a packet pointer by constants alone. So there is a
+ * constant for each place where a UDP header lies; the barrier keeps the compiler from making one sum of them.
+ */
+static __always_inline bool is_to_tunnel(const struct udphdr *udp, const void *end)
+{
+	barrier_var(udp);
+	return (const void *)(udp + 1) <= end && udp->dest == sandd_port_be16;
+}
+
+/* Behind IPv4 options, which tunnels do not send. */
+static __always_inline bool is_to_tunnel_at(struct xdp_md *ctx, __u32 offset)
+{
+	struct udphdr udp;
+
+	return bpf_xdp_load_bytes(ctx, offset, &udp, sizeof(udp)) == 0 &&
+		udp.dest == sandd_port_be16;
+}
+
+static __always_inline bool is_ours4(struct xdp_md *ctx, const void *l3, const void *end)
 {
 	const struct iphdr *ip = l3;
 
-	if ((const void *)(ip + 1) > end || ip->version != 4 || ip->ihl < 5)
-		return NULL;
+	if ((const void *)(ip + 1) > end || ip->version != 4 || ip->protocol != IPPROTO_UDP)
+		return false;
 	/* Fragments: the kernel puts them together, and its guard socket drops the result. */
-	if (ip->protocol != IPPROTO_UDP || (ip->frag_off & bpf_htons(0x3fff)))
-		return NULL;
-	return l3 + ip->ihl * 4;
+	if (ip->frag_off & bpf_htons(0x3fff))
+		return false;
+	if (ip->ihl == 5)
+		return is_to_tunnel((const void *)(ip + 1), end);
+	return ip->ihl > 5 && is_to_tunnel_at(ctx, sizeof(struct ethhdr) + ip->ihl * 4);
 }
 
-static __always_inline const struct udphdr *find_udp6(const void *l3, const void *end)
+static __always_inline bool is_ours6(const void *l3, const void *end)
 {
 	const struct ipv6hdr *ip = l3;
 
 	if ((const void *)(ip + 1) > end || ip->version != 6 || ip->nexthdr != IPPROTO_UDP)
-		return NULL;
-	return (const void *)(ip + 1);
+		return false;
+	return is_to_tunnel((const void *)(ip + 1), end);
 }
 
 SEC("xdp")
@@ -55,15 +76,15 @@ int sandd_xdp(struct xdp_md *ctx)
 	const void *data = (const void *)(long)ctx->data;
 	const void *end = (const void *)(long)ctx->data_end;
 	const struct ethhdr *eth = data;
-	const struct udphdr *udp = NULL;
+	bool is_ours = false;
 
 	if ((const void *)(eth + 1) > end)
 		return XDP_PASS;
 	if (eth->h_proto == bpf_htons(ETH_P_IP))
-		udp = find_udp4(eth + 1, end);
+		is_ours = is_ours4(ctx, eth + 1, end);
 	else if (eth->h_proto == bpf_htons(ETH_P_IPV6))
-		udp = find_udp6(eth + 1, end);
-	if (!udp || (const void *)(udp + 1) > end || udp->dest != sandd_port_be16)
+		is_ours = is_ours6(eth + 1, end);
+	if (!is_ours)
 		return XDP_PASS;
 	/* A queue without a socket: to the kernel as well. */
 	return (int)bpf_redirect_map(&xsks_map, ctx->rx_queue_index, XDP_PASS);
