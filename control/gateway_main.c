@@ -13,12 +13,12 @@
 #include "ctl_controller.h"
 #include "ctl_key.h"
 #include "ctl_loop.h"
+#include "ctl_notify.h"
+#include "ctl_privilege.h"
 #include "ctl_tunnel.h"
 
 #include <getopt.h>
 #include <stdlib.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
 
 BASE_LOG_CATEGORY("gateway");
 
@@ -30,6 +30,7 @@ static const char help[] =
 	"\n"
 	"usage: sandd-gw [--config FILE] [--log-level LEVEL] [--socket PATH]\n"
 	"       sandd-gw --check-config [--config FILE]\n"
+	"       sandd-gw clean [--config FILE]\n"
 	"       sandd-gw keygen FILE [--force]\n"
 	"       sandd-gw pubkey FILE\n"
 	"\n"
@@ -40,6 +41,7 @@ static const char help[] =
 	"  -h, --help             this\n"
 	"      --version          version\n"
 	"\n"
+	"  clean                  take away what a gateway that was killed left on its ports\n"
 	"  keygen FILE            make a private key in FILE (mode 0600), print its public key\n"
 	"  pubkey FILE            print the public key of the private key in FILE\n"
 	"\n"
@@ -121,6 +123,7 @@ static int apply_flags(struct ctl_config *config, const struct flags *flags)
 struct gateway {
 	struct ctl_config *config;
 	struct ctl_loop *loop;
+	struct ctl_notify *notify;
 	struct ctl_tunnel *tunnel;
 	struct ws_service *service;
 	struct ctl_controller *controller;
@@ -237,6 +240,7 @@ static int start_all(struct gateway *gw)
 	gw->loop = ctl_loop_new();
 	if (!gw->loop)
 		return failed(errno, "event loop: no memory or descriptors");
+	gw->notify = ctl_notify_new(ctl_loop_uv(gw->loop));
 	code = start_tunnel(gw);
 	if (code)
 		return code;
@@ -251,6 +255,7 @@ static int start_all(struct gateway *gw)
 
 static void stop_all(struct gateway *gw)
 {
+	ctl_notify_free(gw->notify);
 	ctl_api_free(gw->api);
 	ctl_controller_free(gw->controller);
 	ws_service_free(gw->service);
@@ -258,34 +263,28 @@ static void stop_all(struct gateway *gw)
 	ctl_loop_free(gw->loop);
 }
 
-/* Keys must not land in a core file. */
-static void forbid_core_files(void)
+/* What needs more rights than the gateway keeps; before there is another thread. */
+static int settle_rights(struct ctl_config *config)
 {
-	const struct rlimit none = {0, 0};
+	struct base_error err;
+	int rc = config->has_tunnel ? dp_clean(&config->dp, &err) : 0;
 
-	if (setrlimit(RLIMIT_CORE, &none) < 0)
-		base_log_warn("core files stay on: %s", strerror(errno));
-}
-
-/*
- * Nor be read by another process of the same user, nor be piped to a crash handler, which asks for
- * no limit. Once everything runs: the start opens its own descriptors through /proc, which a
- * process without root may not any more after this.
- */
-static void forbid_tracing(void)
-{
-	if (prctl(PR_SET_DUMPABLE, 0) < 0)
-		base_log_warn("memory stays readable for this user: %s", strerror(errno));
+	if (rc == 0)
+		rc = ctl_privilege_drop(config, &err);
+	return rc < 0 ? failed(-rc, err.text) : 0;
 }
 
 static int gateway_run(struct ctl_config *config)
 {
 	struct gateway gw = {.config = config};
-	int code = start_all(&gw);
+	int code = settle_rights(config);
 
+	if (code == 0)
+		code = start_all(&gw);
 	if (code == 0) {
-		forbid_tracing();
+		ctl_privilege_forbid_tracing();
 		log_ready(&gw);
+		ctl_notify_ready(gw.notify, "carries tunnels; sandctl status tells more");
 		code = ctl_loop_run(gw.loop);
 	}
 	stop_all(&gw);
@@ -294,13 +293,26 @@ static int gateway_run(struct ctl_config *config)
 	return code;
 }
 
+static int command_clean(const struct flags *flags)
+{
+	struct base_error err = {0};
+	struct ctl_config *config = ctl_config_load(flags->config, NULL, &err);
+	int rc;
+
+	if (!config)
+		return complain(EXIT_CONFIG, err.text);
+	rc = config->has_tunnel ? dp_clean(&config->dp, &err) : 0;
+	ctl_config_free(config);
+	return rc < 0 ? complain(EXIT_FAILURE, err.text) : EXIT_SUCCESS;
+}
+
 static int command_run(const struct flags *flags)
 {
 	struct base_error err;
 	struct ctl_config *config;
 	int code;
 
-	forbid_core_files();
+	ctl_privilege_forbid_core_files();
 	config = ctl_config_load(flags->config, print_warning, &err);
 	if (!config)
 		return complain(EXIT_CONFIG, err.text);
@@ -326,6 +338,8 @@ static int dispatch(const struct flags *flags, int argc, char *const argv[])
 
 	if (argc == 0)
 		return command_run(flags);
+	if (argc == 1 && strcmp(argv[0], "clean") == 0)
+		return command_clean(flags);
 	for (size_t i = 0; i < BASE_ARRAY_LEN(commands); i++) {
 		if (strcmp(argv[0], commands[i].name) != 0)
 			continue;

@@ -99,6 +99,14 @@ struct dp_callbacks {
 };
 
 /**
+ * Before dp_new(): take away what a gateway that was killed left on the ports of @config (XDP programs of ours that
+ * nobody holds). It alone may need CAP_SYS_ADMIN; dp_new() does with CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF, and with
+ * CAP_IPC_LOCK where the limit of locked memory (RLIMIT_MEMLOCK) is finite. Returns 0 or -Exxx with a line, e.g. -EBUSY: the program
+ * is somebody else's, or of a gateway that runs. Any thread.
+ */
+BASE_MUST_CHECK int dp_clean(const struct dp_config *config, struct base_error *ret_error);
+
+/**
  * Start. Returns NULL with errno and a line in @ret_error. errno tells mains the exit code:
  * EINVAL configuration (2), all else run time (1). Cautions that do not stop the start (no
  * hugepages) go to @warn, one line each, which may be NULL.

@@ -115,6 +115,19 @@ static const struct cr_aead_ops *aead_choose(const char *name)
 
 /* Steps of the ladder. */
 
+int dp_clean(const struct dp_config *config, struct base_error *ret_error)
+{
+	for (unsigned i = 0; i < config->n_ports; i++) {
+		int error = 0;
+
+		if (config->ports[i].kind == DP_PORT_AF_XDP)
+			error = dp_xdp_clear(config->ports[i].device, ret_error);
+		if (error)
+			return error;
+	}
+	return 0;
+}
+
 static int start_ports(struct dp *dp, const struct dp_config *config, struct base_error *ret_error)
 {
 	for (unsigned i = 0; i < config->n_ports; i++) {
@@ -481,7 +494,7 @@ static void abandon(struct dp *dp)
 {
 	for (unsigned i = 0; i < dp->n_ports; i++) {
 		if (dp->ports[i].kind == DP_PORT_AF_XDP)
-			dp_xdp_detach(dp->ports[i].device);
+			dp_xdp_detach(dp->ports[i].device, dp->ports[i].xdp_prog_id);
 	}
 }
 

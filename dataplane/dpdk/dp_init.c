@@ -15,7 +15,6 @@
 #include <net/if.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -320,8 +319,6 @@ static int attach_xdp(struct dp_port *port, unsigned i, struct base_error *ret_e
 			"ethtool -L %s combined %d",
 			port->device, n_queues, DP_PORT_QUEUES_MAX, port->device,
 			DP_PORT_QUEUES_MAX);
-	/* Socket buffers for packets are charged to the limit of locked memory. */
-	setrlimit(RLIMIT_MEMLOCK, &(struct rlimit){RLIM_INFINITY, RLIM_INFINITY});
 	port->n_queues = (uint16_t)n_queues;
 	snprintf(port->vdev, sizeof(port->vdev), "net_af_xdp%u", i);
 	/* Without busy_budget=0 the driver makes a system call for every poll that finds nothing, and the
@@ -458,6 +455,8 @@ int dp_port_start(struct dp_port *port, const struct dp_config *config, unsigned
 	error = attach_by_kind(port, config, i, ret_error);
 	if (!error)
 		error = bring_up(port, pool, ret_error);
+	if (port->kind == DP_PORT_AF_XDP && port->has_vdev)
+		port->xdp_prog_id = dp_xdp_attached(port->device);
 	if (port->xdp_fd >= 0)
 		close(port->xdp_fd);
 	port->xdp_fd = -1;
@@ -479,7 +478,7 @@ void dp_port_stop(struct dp_port *port)
 		rte_vdev_uninit(port->vdev);
 	}
 	if (port->kind == DP_PORT_AF_XDP)
-		dp_xdp_detach(port->device);
+		dp_xdp_detach(port->device, port->xdp_prog_id);
 	for (unsigned q = 0; q < DP_PORT_QUEUES_MAX; q++) {
 		rte_ring_free(port->rx_rings[q]);
 		rte_ring_free(port->tx_rings[q]);

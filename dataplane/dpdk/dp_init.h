@@ -36,6 +36,7 @@ struct dp_port {
 	unsigned n_fds;
 	char xdp_path[DP_XDP_PATH_LEN]; /* while it starts */
 	int xdp_fd;
+	uint32_t xdp_prog_id;                          /* what we attached; 0: nothing */
 	struct rte_ring *rx_rings[DP_PORT_QUEUES_MAX]; /* DP_PORT_RING: what the port receives, */
 	struct rte_ring *tx_rings[DP_PORT_QUEUES_MAX]; /* and what it sent */
 };

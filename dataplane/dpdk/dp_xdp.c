@@ -194,10 +194,8 @@ static int refuse_foreign(const char *device, const struct place *place, const c
 static int refuse_permission(const char *device, int code, struct base_error *ret_error)
 {
 	return base_error_set(ret_error, code,
-		"port %s: not allowed to look after XDP programs; run as root or with "
-		"CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_SYS_ADMIN, or use kind af_packet, "
-		"which "
-		"needs CAP_NET_RAW",
+		"port %s: not allowed to load XDP programs; run as root or with CAP_NET_ADMIN, "
+		"CAP_NET_RAW and CAP_BPF, or use kind af_packet, which does without CAP_BPF",
 		device);
 }
 
@@ -280,7 +278,13 @@ static int clear_place(
 	if (rc == -ENOENT)
 		return 0; /* gone since */
 	if (rc == -EPERM)
-		return refuse_permission(device, rc, ret_error);
+		return base_error_set(ret_error, rc,
+			"port %s: XDP program %u is attached, and without CAP_SYS_ADMIN one cannot "
+			"tell "
+			"whose it is; if a gateway that was killed left it, run as root: sandd-gw "
+			"clean; "
+			"else: ip link set dev %s %s off",
+			device, place->prog_id, device, place->ip_word);
 	if (rc < 0)
 		return base_error_set(ret_error, rc, "port %s: cannot read XDP program %u: %s",
 			device, place->prog_id, strerror(-rc));
@@ -347,16 +351,30 @@ int dp_xdp_clear(const char *device, struct base_error *ret_error)
 	return 0;
 }
 
-void dp_xdp_detach(const char *device)
+uint32_t dp_xdp_attached(const char *device)
 {
 	unsigned ifindex = if_nametoindex(device);
 	struct place places[PLACES];
 
 	if (ifindex == 0 || query_places((int)ifindex, places) < 0)
+		return 0;
+	for (unsigned i = 0; i < PLACES; i++) {
+		if (places[i].prog_id != 0)
+			return places[i].prog_id;
+	}
+	return 0;
+}
+
+void dp_xdp_detach(const char *device, uint32_t prog_id)
+{
+	unsigned ifindex = if_nametoindex(device);
+	struct place places[PLACES];
+
+	if (ifindex == 0 || prog_id == 0 || query_places((int)ifindex, places) < 0)
 		return;
 	/* A foreign program stays, silently: it came after ours had gone. */
-	for (unsigned i = 0; i < PLACES; i++)
-		if (places[i].prog_id != 0 &&
-			clear_place(device, (int)ifindex, &places[i], NULL) < 0)
-			return;
+	for (unsigned i = 0; i < PLACES; i++) {
+		if (places[i].prog_id == prog_id)
+			bpf_xdp_detach((int)ifindex, places[i].flag, NULL);
+	}
 }

@@ -28,10 +28,17 @@ BASE_MUST_CHECK int dp_xdp_object_open(uint16_t udp_port, char ret_path[DP_XDP_P
  * Before a port starts: detach a program of ours that a killed process left on @device. A
  * foreign one is -EBUSY, and the line names it (name, id) and the command that removes it; so is ours while
  * a living process holds it, which is named; a missing device -ENODEV, no permission -EPERM naming the capability.
+ * Needs CAP_SYS_ADMIN only where a program is attached.
  */
 BASE_MUST_CHECK int dp_xdp_clear(const char *device, struct base_error *ret_error);
 
-/** After a port stopped: nothing of ours stays attached. Safe to call when nothing is. */
-void dp_xdp_detach(const char *device);
+/** After a port started: the number of the program that hangs on @device; 0: none. Needs no capability. */
+uint32_t dp_xdp_attached(const char *device);
+
+/**
+ * After a port stopped: program @prog_id of ours does not stay attached. Safe to call when nothing is. Goes by the
+ * number, for the name cannot be read without CAP_SYS_ADMIN, which is given up by then.
+ */
+void dp_xdp_detach(const char *device, uint32_t prog_id);
 
 #endif

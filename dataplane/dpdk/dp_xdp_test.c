@@ -12,10 +12,12 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <linux/bpf.h>
+#include <linux/capability.h>
 #include <linux/if_link.h>
 #include <net/if.h>
 #include <signal.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #define PORT 51820
@@ -191,6 +193,33 @@ static void fragments_pass(void **state)
 	unload(&bed);
 }
 
+/* The gateway keeps no CAP_PERFMON, under which the verifier is kinder. */
+static void loads_with_few_capabilities(void **state)
+{
+	const uint32_t few = (1u << CAP_NET_ADMIN) | (1u << CAP_NET_RAW);
+	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct data[2] = {
+		{.effective = few, .permitted = few},
+		{.effective = CAP_TO_MASK(CAP_BPF), .permitted = CAP_TO_MASK(CAP_BPF)},
+	};
+	int status = 0;
+	pid_t child;
+
+	need_netns();
+	child = fork();
+	assert_true(child >= 0);
+	if (child == 0) {
+		struct bed bed;
+
+		if (syscall(SYS_capset, &header, data) < 0)
+			_exit(1);
+		_exit(load(&bed, PORT) == 0 ? 0 : 2);
+	}
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 0);
+}
+
 static void truncated_frames_pass(void **state)
 {
 	uint8_t frame[128];
@@ -267,10 +296,11 @@ static void left_over_of_ours_is_detached(void **state)
 		if (i < 3)
 			assert_int_equal(dp_xdp_clear("xa", &error), 0);
 		else
-			dp_xdp_detach("xa");
+			dp_xdp_detach("xa", dp_xdp_attached("xa"));
 		assert_int_equal(attached("xa"), 0);
 	}
-	dp_xdp_detach("xa");
+	assert_int_equal(dp_xdp_attached("xa"), 0);
+	dp_xdp_detach("xa", 0);
 	run("ip link del xa");
 }
 
@@ -305,7 +335,7 @@ static void foreign_program_is_named_and_stays(void **state)
 	assert_non_null(strstr(error.text, "somebody"));
 	assert_non_null(strstr(error.text, number));
 	assert_non_null(strstr(error.text, "ip link set dev xa xdpgeneric off"));
-	dp_xdp_detach("xa");
+	dp_xdp_detach("xa", prog_id + 1); /* ours was another */
 	assert_int_equal(attached("xa"), prog_id);
 	run("ip link set dev xa xdpgeneric off"); /* the line's advice works */
 	assert_int_equal(dp_xdp_clear("xa", &error), 0);
@@ -347,7 +377,7 @@ static void missing_device_is_named(void **state)
 
 	assert_int_equal(dp_xdp_clear("no-such-dev", &error), -ENODEV);
 	assert_non_null(strstr(error.text, "no-such-dev"));
-	dp_xdp_detach("no-such-dev");
+	dp_xdp_detach("no-such-dev", 1);
 }
 
 int main(void)
@@ -358,6 +388,7 @@ int main(void)
 		cmocka_unit_test(vlan_tagged_frames_pass),
 		cmocka_unit_test(fragments_pass),
 		cmocka_unit_test(truncated_frames_pass),
+		cmocka_unit_test(loads_with_few_capabilities),
 		cmocka_unit_test(queue_without_a_socket_passes),
 		cmocka_unit_test(left_over_of_ours_is_detached),
 		cmocka_unit_test(foreign_program_is_named_and_stays),
