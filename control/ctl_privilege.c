@@ -67,7 +67,6 @@ static void lock_memory(bool is_limited)
 {
 	struct rlimit limit = {0, 0};
 
-	/* With a limit, memory that is locked from now on would soon be refused. */
 	if (is_limited && !may(CAP_IPC_LOCK)) {
 		getrlimit(RLIMIT_MEMLOCK, &limit);
 		base_log_warn(
@@ -103,7 +102,8 @@ static void choose(struct kept *kept, const struct ctl_config *config, bool is_l
 	if (is_privileged(&config->listen) || is_privileged(&config->direct) ||
 		(config->has_tunnel && config->dp.listen_port < PRIVILEGED_PORTS))
 		keep(kept, CAP_NET_BIND_SERVICE);
-	if (config->has_tunnel && is_limited)
+	/* Without it, memory that is locked from now on would soon be refused. */
+	if (is_limited)
 		keep(kept, CAP_IPC_LOCK);
 }
 

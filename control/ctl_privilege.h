@@ -10,7 +10,7 @@
  * and where the configuration or the machine wants it
  *	CAP_NET_BIND_SERVICE	a port below 1024 is configured
  *	CAP_IPC_LOCK	the limit of locked memory is finite and could not be lifted (LimitMEMLOCK=infinity does)
- * Direct mode keeps at most CAP_NET_BIND_SERVICE.
+ * Direct mode keeps at most these two.
  */
 #ifndef CTL_PRIVILEGE_H
 #define CTL_PRIVILEGE_H
