@@ -23,7 +23,7 @@
 #define PEERS_MAX 1000u
 #define BATCH DP_BURST
 #define BATCHES_PER_ROUND 32u
-#define ROUNDS 31
+#define ROUNDS_USUAL 51
 #define LISTEN_PORT 51820
 
 static const uint32_t sizes[] = {64, 128, 256, 512, 1024, 1420};
@@ -45,6 +45,7 @@ struct bench {
 };
 
 static bool as_json;
+static unsigned n_rounds = ROUNDS_USUAL;
 
 __attribute__((noreturn, format(printf, 1, 2))) static void die(const char *fmt, ...)
 {
@@ -320,8 +321,11 @@ static void print_row(
 /* Raw and product take turns; each ratio is of neighbours in time. */
 static void measure(struct bench *bench, enum bench_op op, uint32_t size)
 {
-	double cycles[ROUNDS], raw_cycles[ROUNDS], ratios[ROUNDS];
+	double *cycles = calloc(3 * n_rounds, sizeof(*cycles));
+	double *raw_cycles = cycles + n_rounds, *ratios = raw_cycles + n_rounds;
 
+	if (!cycles)
+		die("no memory");
 	for (unsigned p = 0; p < BASE_ARRAY_LEN(peer_counts); p++) {
 		struct bench_raw *raw = bench_raw_new(op, bench_padded_bytes(size));
 
@@ -330,15 +334,16 @@ static void measure(struct bench *bench, enum bench_op op, uint32_t size)
 		set_peers(bench, peer_counts[p]);
 		/* Once without looking, so that every peer has been met. */
 		round_run(bench, op, size);
-		for (unsigned i = 0; i < ROUNDS; i++) {
+		for (unsigned i = 0; i < n_rounds; i++) {
 			raw_cycles[i] = bench_raw_round(raw);
 			cycles[i] = round_run(bench, op, size);
 			ratios[i] = raw_cycles[i] / cycles[i];
 		}
 		bench_raw_free(raw);
-		print_row(op, size, peer_counts[p], bench_median(cycles, ROUNDS),
-			bench_median(raw_cycles, ROUNDS), bench_median(ratios, ROUNDS));
+		print_row(op, size, peer_counts[p], bench_median(cycles, n_rounds),
+			bench_median(raw_cycles, n_rounds), bench_median(ratios, n_rounds));
 	}
+	free(cycles);
 }
 
 /* Where the worker's cycles went in this run, as `sandctl stats` shows it. */
@@ -364,7 +369,7 @@ static void print_stages(const struct bench *bench)
 static void usage(FILE *to)
 {
 	fprintf(to,
-		"usage: bench_pipeline [--json] [--cpu N] [--size BYTES] [--op seal|open]\n"
+		"usage: bench_pipeline [--json] [--cpu N] [--size BYTES] [--op seal|open] [--rounds N]\n"
 		"The worker's whole path against raw ipsec-mb; ratio = raw cycles / cycles.\n");
 }
 
@@ -372,7 +377,8 @@ int main(int argc, char **argv)
 {
 	static const struct option options[] = {{"json", no_argument, NULL, 'j'},
 		{"cpu", required_argument, NULL, 'c'}, {"size", required_argument, NULL, 's'},
-		{"op", required_argument, NULL, 'o'}, {"help", no_argument, NULL, 'h'}, {0}};
+		{"op", required_argument, NULL, 'o'}, {"rounds", required_argument, NULL, 'r'},
+		{"help", no_argument, NULL, 'h'}, {0}};
 	unsigned cpu = (unsigned)sysconf(_SC_NPROCESSORS_ONLN) - 1, only_size = 0;
 	const char *only_op = NULL;
 	static struct bench bench;
@@ -387,6 +393,8 @@ int main(int argc, char **argv)
 			only_size = (unsigned)strtoul(optarg, NULL, 10);
 		else if (c == 'o')
 			only_op = optarg;
+		else if (c == 'r' && strtoul(optarg, NULL, 10) > 0)
+			n_rounds = (unsigned)strtoul(optarg, NULL, 10);
 		else
 			return usage(c == 'h' ? stdout : stderr), c == 'h' ? 0 : 2;
 	}
