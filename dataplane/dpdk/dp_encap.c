@@ -242,7 +242,8 @@ void dp_encap(struct dp_worker *worker, struct rte_mbuf **pkts, unsigned n)
 			rte_prefetch0(peer->keypairs.current);
 			rte_prefetch0((const char *)peer->keypairs.current + RTE_CACHE_LINE_SIZE);
 		}
-		in_filter_outbound(worker->flows, &routes[i].packet, worker->now_ns);
+		in_filter_outbound(
+			worker->flows, &peer->flow_memo, &routes[i].packet, worker->now_ns);
 	}
 	for (unsigned i = 0; i < n_routed; i++) {
 		if (routes[i].peer)

@@ -15,6 +15,7 @@
 #include "cr_secret.h"
 #include "dp_outer.h"
 #include "dp_stats.h"
+#include "in_filter.h"
 #include "wg.h"
 #include "wg_index.h"
 #include "wg_keypair.h"
@@ -44,6 +45,8 @@ struct dp_peer {
 	struct dp_outer outer;
 	dp_counter rx_bytes, tx_bytes; /* readers: control */
 	dp_counter rx_pkts, tx_pkts;
+
+	struct in_flow_memo flow_memo; /* for the filter */
 
 	/* Line 3. Writer: owner, inside from_seq (odd while it changes); reader: control. */
 	struct dp_from from;

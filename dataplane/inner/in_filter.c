@@ -215,11 +215,11 @@ struct bucket {
 
 struct in_flows {
 	/*
-	 * The flow of the last packet out and its time: the next one is most often of the same flow,
-	 * and nothing can have pushed it out in between.
+	 * A flow noted in this epoch is in the table, and its age is right: the epoch ends with the tick, and
+	 * when a flow is pushed out before its time. Never 0.
 	 */
-	struct flow_key last;
-	uint32_t last_tick;
+	uint64_t epoch;
+	uint32_t epoch_tick;
 	uint32_t bucket_mask;
 	uint64_t secret[KEY_WORDS + 1];
 	/* Written by the owner, read by whoever counts: relaxed, nothing hangs on them. */
@@ -232,8 +232,11 @@ struct in_flows {
  * Multilinear hashing (Lemire and Kaser, "Strongly universal string hashing is fast", 2014): two
  * keys that differ collide with probability 2^-32 over the choice of the secret, whatever they
  * are. Words that are zero add nothing: an IPv4 key has four that are not.
+ *
+ * The hash is the upper half of this sum. The whole is the fingerprint of a memo: for two keys to share
+ * it, the secret itself must be such that a multiple of one of its words is zero.
  */
-static uint32_t hash_key(const struct in_flows *flows, const struct flow_key *key)
+static inline uint64_t sum_key(const struct in_flows *flows, const struct flow_key *key)
 {
 	const uint64_t *secret = flows->secret;
 	uint64_t sum = secret[KEY_WORDS];
@@ -250,7 +253,12 @@ static uint32_t hash_key(const struct in_flows *flows, const struct flow_key *ke
 		sum += secret[6] * (uint32_t)key->dst.w[1];
 		sum += secret[7] * (key->dst.w[1] >> 32);
 	}
-	return (uint32_t)(sum >> 32);
+	return sum;
+}
+
+static uint32_t hash_key(const struct in_flows *flows, const struct flow_key *key)
+{
+	return (uint32_t)(sum_key(flows, key) >> 32);
 }
 
 /* All bits of the hash are the mark, the low ones also choose the bucket. */
@@ -276,6 +284,7 @@ struct in_flows *in_flows_new(uint32_t max)
 	if (!flows)
 		return NULL;
 	flows->bucket_mask = n_buckets - 1;
+	flows->epoch = 1;
 	flows->buckets = aligned_alloc(_Alignof(struct bucket), n_buckets * sizeof(struct bucket));
 	if (!flows->buckets) {
 		in_flows_free(flows);
@@ -375,31 +384,47 @@ static void add_one64(_Atomic uint64_t *counter)
 		memory_order_relaxed);
 }
 
+/* Bring the flow in, or up to date. */
 static void remember(struct in_flows *flows, const struct flow_key *key, uint32_t tick)
 {
-	struct bucket *bucket;
 	uint32_t mark;
+	struct bucket *bucket = find_bucket(flows, key, &mark);
+	int known = find_flow(bucket, key, mark);
 	unsigned place;
-	int known;
 
-	if (flows->last_tick == tick && is_key_equal(&flows->last, key))
-		return;
-	flows->last = *key;
-	flows->last_tick = tick;
-	bucket = find_bucket(flows, key, &mark);
-	known = find_flow(bucket, key, mark);
 	if (known >= 0) {
 		bucket->ticks[known] = tick;
 		return;
 	}
 	place = find_place(bucket, tick);
-	if (bucket->ticks[place] == 0)
+	if (bucket->ticks[place] == 0) {
 		add_one32(&flows->live);
-	else if (is_alive(bucket, place, tick))
+	} else if (is_alive(bucket, place, tick)) {
 		add_one64(&flows->evicted);
+		flows->epoch++;
+	}
 	bucket->marks[place] = mark;
 	bucket->ticks[place] = tick;
 	bucket->keys[place] = *key;
+}
+
+void in_flows_note(struct in_flows *flows, struct in_flow_memo *memo,
+	const struct in_packet *packet, uint64_t now_ns)
+{
+	struct flow_key key = {load_words(packet->dst, packet->version),
+		load_words(packet->src, packet->version), packet->dst_port, packet->src_port,
+		packet->proto, packet->version, 0};
+	uint64_t fingerprint = sum_key(flows, &key);
+	uint32_t tick = tick_of(now_ns);
+
+	if (tick != flows->epoch_tick) {
+		flows->epoch_tick = tick;
+		flows->epoch++;
+	}
+	if (memo->fingerprint == fingerprint && memo->epoch == flows->epoch)
+		return;
+	remember(flows, &key, tick);
+	*memo = (struct in_flow_memo){.fingerprint = fingerprint, .epoch = flows->epoch};
 }
 
 /* Packets of either side keep a flow young. */
@@ -521,16 +546,4 @@ enum in_verdict in_filter_inbound(const struct in_filter *filter, struct in_flow
 	key = (struct flow_key){
 		src, dst, packet->src_port, packet->dst_port, packet->proto, packet->version, 0};
 	return is_reply(flows, &key, tick_of(now_ns)) ? IN_VERDICT_ACCEPT : IN_VERDICT_NO_RULE;
-}
-
-void in_filter_outbound(struct in_flows *flows, const struct in_packet *packet, uint64_t now_ns)
-{
-	struct flow_key key;
-
-	if (!has_flows(packet->proto) || !packet->has_l4)
-		return;
-	key = (struct flow_key){load_words(packet->dst, packet->version),
-		load_words(packet->src, packet->version), packet->dst_port, packet->src_port,
-		packet->proto, packet->version, 0};
-	remember(flows, &key, tick_of(now_ns));
 }

@@ -71,10 +71,29 @@ enum in_verdict in_filter_inbound(const struct in_filter *filter, struct in_flow
 	const struct in_packet *packet, uint64_t now_ns);
 
 /**
+ * The last flow that was noted for one peer, kept by the caller beside what it touches for each packet anyway:
+ * the next packet of that flow ends with two comparisons and leaves the table alone. One per peer and
+ * table; zeroed: none.
+ */
+struct in_flow_memo {
+	uint64_t fingerprint; /* of the flow, under the table's secret */
+	uint64_t epoch;       /* of the table when it was noted */
+};
+
+/** The part of in_filter_outbound() for protocols whose replies must be known. */
+void in_flows_note(struct in_flows *flows, struct in_flow_memo *memo,
+	const struct in_packet *packet, uint64_t now_ns);
+
+/**
  * A packet of this host on its way out: remember what its replies will look like. Only UDP and
  * SCTP need it; the rest returns at once. Owner's thread.
  */
-void in_filter_outbound(struct in_flows *flows, const struct in_packet *packet, uint64_t now_ns);
+static inline void in_filter_outbound(struct in_flows *flows, struct in_flow_memo *memo,
+	const struct in_packet *packet, uint64_t now_ns)
+{
+	if ((packet->proto == IN_PROTO_UDP || packet->proto == IN_PROTO_SCTP) && packet->has_l4)
+		in_flows_note(flows, memo, packet, now_ns);
+}
 
 const char *in_verdict_name(enum in_verdict verdict);
 

@@ -63,6 +63,7 @@ static struct in_packet *make(struct made *made, const char *src, const char *ds
 struct bed {
 	struct in_filter *none, *ports;
 	struct in_flows *flows;
+	struct in_flow_memo memo;
 };
 
 static int set_up(void **state)
@@ -76,6 +77,7 @@ static int set_up(void **state)
 	bed.none = make_filter(NULL, 0);
 	bed.ports = make_filter(&rule, 1);
 	bed.flows = in_flows_new(64);
+	bed.memo = (struct in_flow_memo){0};
 	*state = &bed;
 	return bed.none && bed.ports && bed.flows ? 0 : -1;
 }
@@ -259,7 +261,7 @@ static void replies_of_our_flows_pass(void **state)
 		assert_int_equal(reply_verdict(bed, "10.9.0.2", "10.9.0.1", proto, back, NOW),
 			IN_VERDICT_NO_RULE);
 		make(&m, "10.9.0.1", "10.9.0.2", proto, 4000, 53);
-		in_filter_outbound(bed->flows, &m.packet, NOW);
+		in_filter_outbound(bed->flows, &bed->memo, &m.packet, NOW);
 		assert_int_equal(reply_verdict(bed, "10.9.0.2", "10.9.0.1", proto, back, NOW),
 			IN_VERDICT_ACCEPT);
 		assert_int_equal(reply_verdict(bed, "10.9.0.2", "10.9.0.1", proto, other, NOW),
@@ -269,7 +271,7 @@ static void replies_of_our_flows_pass(void **state)
 		assert_int_equal(reply_verdict(bed, "10.9.0.3", "10.9.0.1", proto, back, NOW),
 			IN_VERDICT_NO_RULE);
 		make(&m, "fd00::1", "fd00::2", proto, 4000, 53);
-		in_filter_outbound(bed->flows, &m.packet, NOW);
+		in_filter_outbound(bed->flows, &bed->memo, &m.packet, NOW);
 		assert_int_equal(reply_verdict(bed, "fd00::2", "fd00::1", proto, back, NOW),
 			IN_VERDICT_ACCEPT);
 		assert_int_equal(reply_verdict(bed, "fd00::3", "fd00::1", proto, back, NOW),
@@ -285,7 +287,7 @@ static void flows_age_and_either_side_keeps_them_young(void **state)
 	struct made m;
 
 	make(&m, "10.9.0.1", "10.9.0.2", IN_PROTO_UDP, 4000, 53);
-	in_filter_outbound(bed->flows, &m.packet, now);
+	in_filter_outbound(bed->flows, &bed->memo, &m.packet, now);
 	for (unsigned i = 0; i < 10; i++) {
 		now += (IN_FLOW_IDLE_S - 2) * SECOND;
 		assert_int_equal(
@@ -314,7 +316,7 @@ static void table_is_bounded_and_counts_evictions(void **state)
 	make(&m, "10.9.0.1", "10.9.0.2", IN_PROTO_UDP, 0, 53);
 	for (unsigned port = 1; port <= 10000; port++) {
 		m.packet.src_port = (uint16_t)port;
-		in_filter_outbound(bed->flows, &m.packet, NOW + port);
+		in_filter_outbound(bed->flows, &bed->memo, &m.packet, NOW + port);
 	}
 	in_flows_usage(bed->flows, &live, &evicted);
 	assert_int_equal(live, 64);
@@ -326,9 +328,9 @@ static void table_is_bounded_and_counts_evictions(void **state)
 		IN_VERDICT_ACCEPT);
 	/* TCP and ICMP take no room. */
 	make(&m, "10.9.0.1", "10.9.0.2", IN_PROTO_TCP, 1, 2);
-	in_filter_outbound(bed->flows, &m.packet, NOW);
+	in_filter_outbound(bed->flows, &bed->memo, &m.packet, NOW);
 	make(&m, "10.9.0.1", "10.9.0.2", IN_PROTO_ICMP4, 0, 0);
-	in_filter_outbound(bed->flows, &m.packet, NOW);
+	in_filter_outbound(bed->flows, &bed->memo, &m.packet, NOW);
 	in_flows_usage(bed->flows, &live, &evicted);
 	assert_int_equal(evicted, 10000 - 64);
 }
@@ -343,13 +345,13 @@ static void oldest_of_a_bucket_goes_first(void **state)
 	make(&m, "10.9.0.1", "10.9.0.2", IN_PROTO_UDP, 0, 53);
 	for (unsigned i = 0; i < BUCKET_FLOWS; i++) {
 		m.packet.src_port = (uint16_t)(100 + i);
-		in_filter_outbound(flows, &m.packet, NOW + 4 * i * SECOND);
+		in_filter_outbound(flows, &bed.memo, &m.packet, NOW + 4 * i * SECOND);
 	}
 	/* The first is used again, so the second is the oldest now. */
 	m.packet.src_port = 100;
-	in_filter_outbound(flows, &m.packet, NOW + 100 * SECOND);
+	in_filter_outbound(flows, &bed.memo, &m.packet, NOW + 100 * SECOND);
 	m.packet.src_port = 200;
-	in_filter_outbound(flows, &m.packet, NOW + 100 * SECOND);
+	in_filter_outbound(flows, &bed.memo, &m.packet, NOW + 100 * SECOND);
 	for (unsigned i = 0; i < BUCKET_FLOWS; i++) {
 		uint16_t back[] = {53, (uint16_t)(100 + i)};
 
@@ -504,6 +506,7 @@ static void rules_twin(void **state)
 static void flows_twin(void **state)
 {
 	static uint64_t last_ns[TWIN_FLOWS];
+	struct in_flow_memo memos[8] = {{0}};
 	struct in_flows *flows = in_flows_new(32 * TWIN_FLOWS);
 	struct bed *bed = *state;
 	uint64_t now = NOW;
@@ -522,7 +525,7 @@ static void flows_twin(void **state)
 		now += (uint64_t)rand() % (200 * SECOND / 1000);
 		if (rand() % 3 == 0) {
 			make(&m, here, there, proto, (uint16_t)i, 53);
-			in_filter_outbound(flows, &m.packet, now);
+			in_filter_outbound(flows, &memos[i % 8], &m.packet, now);
 			last_ns[i] = now;
 			continue;
 		}
@@ -546,6 +549,50 @@ static void flows_twin(void **state)
 	in_flows_free(flows);
 }
 
+/*
+ * A table that is noted into with memos, and one without (a fresh memo each time) under the same secret: byte for
+ * byte the same after every packet, also while flows push each other out.
+ */
+static void memo_twin(void **state)
+{
+	struct in_flows *flows = in_flows_new(64), *plain = in_flows_new(64);
+	size_t bytes = (flows->bucket_mask + 1) * sizeof(struct bucket);
+	struct in_flow_memo memos[4] = {{0}};
+	struct bed *bed = *state;
+	uint64_t now = NOW, evicted;
+	uint32_t live;
+
+	memcpy(plain->secret, flows->secret, sizeof(plain->secret));
+	for (unsigned round = 0; round < 200000; round++) {
+		struct in_flow_memo none = {0};
+		unsigned peer = (unsigned)rand() % 4, flow = (unsigned)rand() % 2;
+		bool is_v6 = peer % 2, is_crowded = round / 1000 % 2;
+		struct made m;
+
+		/* Crowds of flows at one time push out even those that are in use. */
+		if (is_crowded && rand() % 4)
+			flow = (unsigned)rand() % 400;
+		if (!is_crowded)
+			now += (uint64_t)rand() % (50 * SECOND / 1000);
+		if (rand() % 4) {
+			make(&m, is_v6 ? "fd00::1" : "10.9.0.1", is_v6 ? "fd00::2" : "10.9.0.2",
+				IN_PROTO_UDP, (uint16_t)flow, (uint16_t)peer);
+			in_filter_outbound(flows, &memos[peer], &m.packet, now);
+			in_filter_outbound(plain, &none, &m.packet, now);
+		} else {
+			make(&m, is_v6 ? "fd00::2" : "10.9.0.2", is_v6 ? "fd00::1" : "10.9.0.1",
+				IN_PROTO_UDP, (uint16_t)peer, (uint16_t)flow);
+			assert_int_equal(in_filter_inbound(bed->none, flows, &m.packet, now),
+				in_filter_inbound(bed->none, plain, &m.packet, now));
+		}
+		assert_memory_equal(flows->buckets, plain->buckets, bytes);
+	}
+	in_flows_usage(flows, &live, &evicted);
+	assert_true(evicted > 1000);
+	in_flows_free(flows);
+	in_flows_free(plain);
+}
+
 #define with_bed(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
 int main(void)
@@ -566,6 +613,7 @@ int main(void)
 		cmocka_unit_test(each_bit_of_a_key_counts),
 		with_bed(rules_twin),
 		with_bed(flows_twin),
+		with_bed(memo_twin),
 	};
 	const char *seed = getenv("SANDD_TEST_SEED");
 	unsigned value = seed ? (unsigned)strtoul(seed, NULL, 0) : 1;
