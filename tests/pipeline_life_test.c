@@ -595,7 +595,8 @@ static const char *look(void)
 
 	assert_int_equal(timerfd_settime(timer.fd, 0, &now, NULL), 0);
 	assert_int_equal(poll(&timer, 1, -1), 1);
-	return dp_watchdog_look(&lab.dp->watchdog, lab.dp);
+	dp_watchdog_look(&lab.dp->watchdog, lab.dp);
+	return dp_watchdog_tell(&lab.dp->watchdog);
 }
 
 static void expect_watchdog(
@@ -622,7 +623,7 @@ static void expect_watchdog(
 	assert_non_null(told);
 	assert_non_null(strstr(told, text));
 	assert_null(look());
-	watchdog->has_told = false;
+	watchdog->has_told = watchdog->has_found = false;
 }
 
 static void test_watchdog(void **state)
@@ -649,7 +650,7 @@ static void test_end_without_answer(void **state)
 	if (pid == 0) {
 		alarm(20);
 		lab.dp->is_stepped = false; /* nobody runs the rounds any more */
-		lab.dp->watchdog.has_told = true;
+		lab.dp->watchdog.has_found = true;
 		dp_free(lab.dp);
 		_exit(0);
 	}

@@ -9,8 +9,9 @@
  * stops everything in reverse and leaves no interface, XDP program or socket behind.
  *
  * Thread: all calls from the thread that called dp_new() (the EAL main lcore). No call waits for
- * a packet; dp_peer_remove() and dp_free() wait for a grace period of the workers, well below a
- * millisecond unless a worker stalls.
+ * a packet. Those that change peers wait for the handshake thread and for one grace period of the workers,
+ * for a batch as a whole: well below a millisecond and some 50 us per added peer (its key's X25519). They
+ * give up when the watchdog finds a thread that stands still.
  */
 #ifndef DP_API_H
 #define DP_API_H
@@ -134,14 +135,32 @@ struct dp_peer_config {
 	size_t n_allowed_ips;
 };
 
+/** What to change about the peers. Borrowed; in any order. */
+struct dp_peers_change {
+	const struct dp_peer_config *set; /* to add, or to change to this */
+	size_t n_set;
+	const struct cr_key *remove; /* by public key */
+	size_t n_remove;
+};
+
 /**
- * Add a peer or change the one with this key, without touching others or its session.
- * Returns 0, -EINVAL (our own key, a low-order key), -EEXIST (an allowed prefix is another
- * peer's; the line names both), -ENOMEM; nothing has changed then.
+ * Add, change and remove peers, one or ten thousand, with one publication and one grace period. Checked as a
+ * whole first; other peers and their packets do not notice. A changed peer keeps its session, its
+ * counters, and where it is unless the configuration says another endpoint; a new preshared key counts
+ * from the next handshake. A prefix may pass from a peer that is changed or removed to another: its
+ * addresses always have the one or the other. Keys of removed peers are wiped after the grace period.
+ *
+ * Returns 0; or, with nothing changed and a line that names the peers by their fingerprints, -EINVAL (our own
+ * key, a low-order key, port 0, a prefix that is none, a key that stands in the change twice), -EEXIST (an allowed
+ * prefix is another peer's), -ENOENT (a key to remove is nobody's), -ENOMEM. -EIO: a thread
+ * stands still; dp_service() tells which, and the process has to end.
  */
+BASE_MUST_CHECK int dp_peers_change(
+	struct dp *dp, const struct dp_peers_change *change, struct base_error *ret_error);
+/** The same for one peer. */
 BASE_MUST_CHECK int dp_peer_set(
 	struct dp *dp, const struct dp_peer_config *config, struct base_error *ret_error);
-/** Returns 0 or -ENOENT. Keys are wiped after the grace period. */
+/** The same for one peer. */
 int dp_peer_remove(struct dp *dp, const struct cr_key *public_key);
 
 /** How packets reach a peer now. */

@@ -47,12 +47,18 @@ static void nexthop_flat(const struct dp_underlay_view *view, const struct base_
 		ret_nexthop->src_addr = base_addr_from_bytes(BASE_FAMILY_V6, our6);
 }
 
-void dp_wait_a_little(struct dp *dp)
+bool dp_wait_a_little(struct dp *dp)
 {
-	if (dp->is_stepped)
+	/* Asleep: they may share our CPU. */
+	const struct timespec pause = {.tv_nsec = 20 * 1000};
+
+	if (dp->is_stepped) {
 		dp_test_round(dp, dp->step_ns);
-	else
-		sched_yield();
+		return true;
+	}
+	nanosleep(&pause, NULL);
+	dp_watchdog_look(&dp->watchdog, dp);
+	return !dp->watchdog.has_found;
 }
 
 uint64_t dp_now_ns(const struct dp *dp)
@@ -502,7 +508,7 @@ void dp_free(struct dp *dp)
 {
 	if (!dp)
 		return;
-	if (dp->watchdog.has_told) {
+	if (dp->watchdog.has_found) {
 		abandon(dp);
 		return;
 	}
@@ -510,7 +516,10 @@ void dp_free(struct dp *dp)
 	 * the last of them has ended. */
 	if (dp->handshake && dp->peers.count)
 		dp_peers_fini(dp);
-	free(dp->peers.by_number);
+	if (dp->watchdog.has_found) {
+		abandon(dp);
+		return;
+	}
 	dp_handshake_stop(dp->handshake);
 	stop_workers(dp);
 	dp_host_free(dp->host);
@@ -525,6 +534,7 @@ void dp_free(struct dp *dp)
 	dp_handshake_free(dp->handshake);
 	dp_tables_fini(&dp->tables);
 	dp_rcu_free(dp->rcu);
+	dp_peers_free(&dp->peers);
 	dp_events_free(dp->events);
 	dp_watchdog_fini(&dp->watchdog);
 	if (dp->epoll_fd >= 0)
@@ -572,8 +582,10 @@ static void tell_dead(struct dp *dp, const char *text)
 void dp_service(struct dp *dp)
 {
 	struct dp_event_record record;
-	const char *stuck = dp_watchdog_look(&dp->watchdog, dp);
+	const char *stuck;
 
+	dp_watchdog_look(&dp->watchdog, dp);
+	stuck = dp_watchdog_tell(&dp->watchdog);
 	if (stuck)
 		tell_dead(dp, stuck);
 	if (dp->underlay)

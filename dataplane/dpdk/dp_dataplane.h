@@ -59,8 +59,11 @@ struct dp {
 	uint64_t step_ns;          /* the last at this time */
 };
 
-/** Let other threads get on while control waits for one of them; in a stepped dataplane, run them. */
-void dp_wait_a_little(struct dp *dp);
+/**
+ * Let other threads get on while control waits for one of them; in a stepped dataplane, run them. False: one
+ * stands still, so that there is nothing to wait for.
+ */
+BASE_MUST_CHECK bool dp_wait_a_little(struct dp *dp);
 /** Control's clock; a stepped dataplane has its own. */
 uint64_t dp_now_ns(const struct dp *dp);
 /** The ladder behind dp_new(); @is_stepped: start no threads. */

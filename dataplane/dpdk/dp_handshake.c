@@ -20,6 +20,9 @@
 /* Work of one round at most, so that notes and requests never wait behind a flood of messages. */
 #define MESSAGES_PER_ROUND 16
 #define NOTES_PER_ROUND 256
+/* Peers of a request: as many keys as messages at most, or commands that leave room in a ring. */
+#define PEERS_SET_PER_ROUND 16
+#define PEERS_REMOVED_PER_ROUND 64
 /* Commands that one message may cause; a message waits while a worker has no room for them. */
 #define COMMANDS_PER_MESSAGE 4
 /* A round at least so often, so that the watchdog sees one. */
@@ -39,8 +42,8 @@ struct dp_handshake {
 	/* The message in work: answers leave from the address that it asked. */
 	struct dp_from current_from;
 
-	_Atomic(struct dp_request *) request; /* control's; NULL: none */
-	struct dp_request *removal;           /* waits for the owner's DETACHED */
+	_Atomic(struct dp_request *) asked; /* control's; NULL: none */
+	struct dp_request *request;         /* in work */
 
 	struct dp_counters counters;
 	dp_counter sessions;
@@ -129,12 +132,11 @@ static void host_keypair_begin(void *ctx, struct wg_peer *wg, struct wg_keypair 
 
 static void host_keypairs_clear(void *ctx, struct wg_peer *wg)
 {
-	struct dp_handshake *handshake = ctx;
+	const struct dp_peer *peer = wg_peer_user(wg);
 
 	/* Of a peer that is being removed the owner has given everything back already. */
-	if (handshake->removal && handshake->removal->peer == wg_peer_user(wg))
-		return;
-	peer_command(handshake, wg, DP_COMMAND_KEYPAIRS_CLEAR, NULL);
+	if (!peer->is_leaving)
+		peer_command(ctx, wg, DP_COMMAND_KEYPAIRS_CLEAR, NULL);
 }
 
 static void host_staged_clear(void *ctx, struct wg_peer *wg)
@@ -184,16 +186,20 @@ static const struct wg_host host_calls = {
 
 /* What workers say. */
 
+static void request_done(struct dp_handshake *handshake)
+{
+	struct dp_request *request = handshake->request;
+
+	handshake->request = NULL;
+	atomic_store_explicit(&request->is_done, true, memory_order_release);
+}
+
 static void finish_removal(struct dp_handshake *handshake, struct dp_peer *peer)
 {
-	struct dp_request *request = handshake->removal;
-
-	if (!request || request->peer != peer)
-		return;
 	wg_peer_remove(handshake->device, peer->wg);
 	peer->wg = NULL;
-	handshake->removal = NULL;
-	atomic_store_explicit(&request->is_done, true, memory_order_release);
+	if (--handshake->request->n_waiting == 0)
+		request_done(handshake);
 }
 
 static void peer_note(struct dp_handshake *handshake, const struct dp_note *note)
@@ -242,25 +248,65 @@ static unsigned take_notes(struct dp_handshake *handshake)
 
 /* What control wants. */
 
-static unsigned take_request(struct dp_handshake *handshake)
+static int peer_set(struct dp_handshake *handshake, const struct dp_peer_order *order)
 {
-	struct dp_request *request =
-		atomic_exchange_explicit(&handshake->request, NULL, memory_order_acquire);
-	struct dp_peer *peer;
+	struct dp_peer *peer = order->peer;
+	struct wg_peer_config config = {
+		.public_key = order->config->public_key,
+		.preshared_key = order->config->preshared_key,
+		.endpoint = order->config->endpoint,
+		.keepalive_s = order->config->keepalive_s,
+		.endpoint_is_fixed = order->config->endpoint_is_fixed,
+		.owner = peer->owner,
+		.user = peer,
+		.activity = &peer->activity,
+	};
+	int error = wg_peer_set(handshake->device, &config, handshake->now_ns, &peer->wg);
 
-	if (!request)
-		return 0;
-	peer = request->peer;
-	if (request->type == DP_REQUEST_PEER_REMOVE) {
-		handshake->removal = request;
+	cr_key_wipe(&config.preshared_key);
+	return error;
+}
+
+static unsigned set_some(struct dp_handshake *handshake, struct dp_request *request)
+{
+	unsigned n;
+
+	for (n = 0; n < PEERS_SET_PER_ROUND && request->n_done < request->n; n++) {
+		request->result = peer_set(handshake, &request->orders[request->n_done]);
+		if (request->result)
+			break;
+		request->n_done++;
+	}
+	if (request->result || request->n_done == request->n)
+		request_done(handshake);
+	return n + 1;
+}
+
+/* Each answers with a note, see finish_removal(). */
+static unsigned remove_some(struct dp_handshake *handshake, struct dp_request *request)
+{
+	unsigned n;
+
+	for (n = 0; n < PEERS_REMOVED_PER_ROUND && request->n_done < request->n; n++) {
+		struct dp_peer *peer = request->orders[request->n_done++].peer;
+
+		peer->is_leaving = true;
 		command(handshake, owner_of(handshake, peer),
 			&(struct dp_command){.type = DP_COMMAND_DETACH, .peer = peer});
-		return 1;
 	}
-	request->result =
-		wg_peer_set(handshake->device, request->config, handshake->now_ns, &peer->wg);
-	atomic_store_explicit(&request->is_done, true, memory_order_release);
-	return 1;
+	return n;
+}
+
+static unsigned take_request(struct dp_handshake *handshake)
+{
+	if (!handshake->request)
+		handshake->request =
+			atomic_exchange_explicit(&handshake->asked, NULL, memory_order_acquire);
+	if (!handshake->request)
+		return 0;
+	return handshake->request->type == DP_REQUEST_PEERS_SET
+		? set_some(handshake, handshake->request)
+		: remove_some(handshake, handshake->request);
 }
 
 /* What came from the network. */
@@ -331,10 +377,16 @@ bool dp_handshake_round(struct dp_handshake *handshake, uint64_t now_ns)
 	return n > 0;
 }
 
+static bool has_request_work(const struct dp_handshake *handshake)
+{
+	return handshake->request && handshake->request->n_done < handshake->request->n;
+}
+
 static bool has_work(struct dp_handshake *handshake)
 {
 	return !rte_ring_empty(handshake->messages) || !rte_ring_empty(handshake->notes) ||
-		atomic_load(&handshake->request) || atomic_load(&handshake->must_stop);
+		atomic_load(&handshake->asked) || has_request_work(handshake) ||
+		atomic_load(&handshake->must_stop);
 }
 
 static void sleep_until_work(struct dp_handshake *handshake)
@@ -449,14 +501,16 @@ struct dp_idle *dp_handshake_idle(struct dp_handshake *handshake)
 	return handshake->idle;
 }
 
-int dp_handshake_request(struct dp_handshake *handshake, struct dp_request *request)
+bool dp_handshake_request(struct dp_handshake *handshake, struct dp_request *request)
 {
 	atomic_store(&request->is_done, false);
-	atomic_store(&handshake->request, request);
+	atomic_store(&handshake->asked, request);
 	dp_idle_wake(handshake->idle);
-	while (!atomic_load_explicit(&request->is_done, memory_order_acquire))
-		dp_wait_a_little(handshake->dp);
-	return request->result;
+	while (!atomic_load_explicit(&request->is_done, memory_order_acquire)) {
+		if (!dp_wait_a_little(handshake->dp))
+			return false;
+	}
+	return true;
 }
 
 const struct wg_device *dp_handshake_device(const struct dp_handshake *handshake)

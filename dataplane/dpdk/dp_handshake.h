@@ -24,16 +24,27 @@
 
 struct dp;
 struct dp_peer;
+struct dp_peer_config;
 struct rte_ring;
 
-enum dp_request_type { DP_REQUEST_PEER_SET, DP_REQUEST_PEER_REMOVE };
+/** A peer of a change, and what is to become of it. */
+struct dp_peer_order {
+	struct dp_peer *peer;
+	const struct dp_peer_config *config; /* PEERS_SET */
+	struct base_prefix *prefixes;        /* control's own */
+};
 
-/** Control asks and waits; on control's stack. */
+enum dp_request_type { DP_REQUEST_PEERS_SET, DP_REQUEST_PEERS_REMOVE };
+
+/** Control asks for a batch and waits; the thread works it off in slices. */
 struct dp_request {
 	enum dp_request_type type;
-	struct dp_peer *peer;
-	const struct wg_peer_config *config; /* PEER_SET */
-	int result;
+	struct dp_peer_order *orders;
+	size_t n;
+	/* The handshake thread's, until it is done. */
+	size_t n_done;        /* set, or their owners told to DETACH */
+	size_t n_waiting;     /* PEERS_REMOVE: not gone yet */
+	int result;           /* PEERS_SET: why it ended at n_done */
 	_Atomic bool is_done; /* release by the handshake thread, acquire by control */
 };
 
@@ -52,8 +63,12 @@ struct rte_ring *dp_handshake_message_ring(struct dp_handshake *handshake);
 struct rte_ring *dp_handshake_note_ring(struct dp_handshake *handshake);
 struct dp_idle *dp_handshake_idle(struct dp_handshake *handshake);
 
-/** Control: hand a request over and wait until it is done. Returns its result. */
-int dp_handshake_request(struct dp_handshake *handshake, struct dp_request *request);
+/**
+ * Control: hand a request over and wait until it is done. False: a thread stands still, and the request is its own for
+ * ever.
+ */
+BASE_MUST_CHECK bool dp_handshake_request(
+	struct dp_handshake *handshake, struct dp_request *request);
 /** One round at this time; true if there was anything to do. The thread's own, or a stepping test's. */
 bool dp_handshake_round(struct dp_handshake *handshake, uint64_t now_ns);
 

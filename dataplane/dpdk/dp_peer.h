@@ -63,6 +63,7 @@ struct dp_peer {
 
 	/* Handshake thread; readers of the atomic ones: control. */
 	struct wg_peer *wg;
+	bool is_leaving;       /* its owner was told to DETACH */
 	uint64_t initiated_ns; /* when our last initiation left; 0: answered */
 	_Atomic uint64_t last_handshake_ns;
 	_Atomic uint64_t handshakes;
@@ -73,21 +74,37 @@ struct dp_peer {
 	struct base_prefix *prefixes;
 	size_t n_prefixes;
 	struct dp_peer *hash_next;
+	bool is_in_change; /* the change in work sets or removes it */
 } __rte_cache_aligned;
 static_assert(offsetof(struct dp_peer, outer) == 64, "sealing and opening share one line");
 static_assert(offsetof(struct dp_peer, from) <= 192, "line 3 is for moving");
 
-/** Control's peers by public key. */
-#define DP_PEER_BUCKETS 4096
-
+/** Control's peers: by public key, and by number. */
 struct dp_peers {
-	struct dp_peer *buckets[DP_PEER_BUCKETS];
+	struct dp_peer **buckets;   /* linked by hash_next */
+	uint32_t n_buckets;         /* a power of two; 0: none yet */
 	struct dp_peer **by_number; /* NULL where a number is free */
-	uint32_t capacity;
+	uint32_t *free_numbers;     /* a stack of those below n_numbers that are nobody's */
+	uint32_t n_free;
+	uint32_t n_numbers; /* given out at least once */
+	uint32_t capacity;  /* of by_number and free_numbers */
 	uint32_t count;
 	uint32_t owned[DP_WORKERS_MAX];               /* peers per worker */
 	struct wg_index_table *index[DP_WORKERS_MAX]; /* its table, once it is a larger one */
 };
+
+/** Control: make room for @n peers more. 0 or -ENOMEM. */
+BASE_MUST_CHECK int dp_peers_reserve(struct dp_peers *peers, size_t n);
+/** No peer may be left. */
+void dp_peers_free(struct dp_peers *peers);
+struct dp_peer *dp_peers_find(const struct dp_peers *peers, const struct cr_key *public_key);
+/** Control: a number for one more peer; reserved before. */
+uint32_t dp_peers_number_take(struct dp_peers *peers);
+/** Control: once no worker can know the number any more. */
+void dp_peers_number_give(struct dp_peers *peers, uint32_t number);
+/** Control: into both tables, and out of them. The number stays taken. */
+void dp_peers_link(struct dp_peers *peers, struct dp_peer *peer);
+void dp_peers_unlink(struct dp_peers *peers, struct dp_peer *peer);
 
 /** Control: remove all, for dp_free(). */
 void dp_peers_fini(struct dp *dp);

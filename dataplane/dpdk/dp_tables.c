@@ -80,32 +80,32 @@ void dp_tables_fini(struct dp_tables *tables)
 	memset(tables, 0, sizeof(*tables));
 }
 
-int dp_tables_set_peer(
-	struct dp_tables *tables, struct dp_rcu *rcu, uint32_t number, struct dp_peer *peer)
+int dp_tables_reserve(struct dp_tables *tables, struct dp_rcu *rcu, uint32_t capacity)
 {
 	struct dp_peer_array *old = atomic_load_explicit(&tables->peers, memory_order_relaxed);
-	struct dp_peer_array *new = old;
+	struct dp_peer_array *new;
 
-	if (number >= old->capacity) {
-		uint32_t capacity = old->capacity;
-
-		while (capacity <= number)
-			capacity *= 2;
-		new = array_new(capacity);
-		if (!new)
-			return -ENOMEM;
-		for (uint32_t i = 0; i < old->capacity; i++)
-			atomic_store_explicit(&new->slots[i],
-				atomic_load_explicit(&old->slots[i], memory_order_relaxed),
-				memory_order_relaxed);
-	}
-	/* Release: a reader that finds the peer, or the larger array, finds it whole. */
-	atomic_store_explicit(&new->slots[number], peer, memory_order_release);
-	if (new != old) {
-		atomic_store_explicit(&tables->peers, new, memory_order_release);
-		dp_rcu_retire(rcu, free, old);
-	}
+	if (capacity <= old->capacity)
+		return 0;
+	new = array_new(capacity);
+	if (!new)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < old->capacity; i++)
+		atomic_store_explicit(&new->slots[i],
+			atomic_load_explicit(&old->slots[i], memory_order_relaxed),
+			memory_order_relaxed);
+	/* Release: a reader that finds the larger array finds it whole. */
+	atomic_store_explicit(&tables->peers, new, memory_order_release);
+	dp_rcu_retire(rcu, free, old);
 	return 0;
+}
+
+void dp_tables_set_peer(struct dp_tables *tables, uint32_t number, struct dp_peer *peer)
+{
+	struct dp_peer_array *array = atomic_load_explicit(&tables->peers, memory_order_relaxed);
+
+	/* Release: a reader that finds the peer finds it whole. */
+	atomic_store_explicit(&array->slots[number], peer, memory_order_release);
 }
 
 void dp_tables_publish_view(

@@ -42,9 +42,11 @@ BASE_MUST_CHECK int dp_tables_init(
 	struct dp_tables *tables, struct dp_rcu *rcu, const struct dp_config *config);
 /** No reader may be left. Half-initialised is fine. */
 void dp_tables_fini(struct dp_tables *tables);
-/** Control: make slot @number point to @peer (NULL: to nothing). Returns 0 or -ENOMEM. */
-BASE_MUST_CHECK int dp_tables_set_peer(
-	struct dp_tables *tables, struct dp_rcu *rcu, uint32_t number, struct dp_peer *peer);
+/** Control: slots for peer numbers below @capacity. Returns 0 or -ENOMEM. */
+BASE_MUST_CHECK int dp_tables_reserve(
+	struct dp_tables *tables, struct dp_rcu *rcu, uint32_t capacity);
+/** Control: make slot @number, reserved before, point to @peer (NULL: to nothing). */
+void dp_tables_set_peer(struct dp_tables *tables, uint32_t number, struct dp_peer *peer);
 /** Control: take over a new view; the old one is retired. */
 void dp_tables_publish_view(
 	struct dp_tables *tables, struct dp_rcu *rcu, struct dp_underlay_view *view);

@@ -35,26 +35,33 @@ static bool stands_still(struct dp_watchdog *watchdog, unsigned i, uint64_t roun
 	return watchdog->still[i] >= DP_WATCHDOG_LOOKS;
 }
 
-const char *dp_watchdog_look(struct dp_watchdog *watchdog, const struct dp *dp)
+void dp_watchdog_look(struct dp_watchdog *watchdog, const struct dp *dp)
 {
 	uint64_t expirations;
 
 	if (read(watchdog->fd, &expirations, sizeof(expirations)) != sizeof(expirations) ||
-		watchdog->has_told || dp->is_stepped)
-		return NULL;
-	for (unsigned i = 0; i < dp->n_workers && !watchdog->has_told; i++) {
-		watchdog->has_told =
+		watchdog->has_found || dp->is_stepped)
+		return;
+	for (unsigned i = 0; i < dp->n_workers && !watchdog->has_found; i++) {
+		watchdog->has_found =
 			stands_still(watchdog, i, dp_counter_get(&dp->workers[i].counters.rounds));
-		if (watchdog->has_told)
+		if (watchdog->has_found)
 			snprintf(watchdog->text, sizeof(watchdog->text),
 				"worker %u (CPU %u) stands still", i, dp->workers[i].cpu);
 	}
-	if (!watchdog->has_told &&
+	if (!watchdog->has_found &&
 		stands_still(watchdog, dp->n_workers,
 			dp_counter_get(&dp_handshake_counters(dp->handshake)->rounds))) {
-		watchdog->has_told = true;
+		watchdog->has_found = true;
 		snprintf(watchdog->text, sizeof(watchdog->text),
 			"the handshake thread stands still");
 	}
-	return watchdog->has_told ? watchdog->text : NULL;
+}
+
+const char *dp_watchdog_tell(struct dp_watchdog *watchdog)
+{
+	if (!watchdog->has_found || watchdog->has_told)
+		return NULL;
+	watchdog->has_told = true;
+	return watchdog->text;
 }

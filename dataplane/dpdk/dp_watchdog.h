@@ -19,7 +19,8 @@
 struct dp;
 
 struct dp_watchdog {
-	int fd; /* a timer: readable when it is time to look */
+	int fd;         /* a timer: readable when it is time to look */
+	bool has_found; /* one that stands still: @text says which */
 	bool has_told;
 	uint64_t seen[DP_WORKERS_MAX + 1]; /* workers, then the handshake thread */
 	unsigned still[DP_WORKERS_MAX + 1];
@@ -28,7 +29,9 @@ struct dp_watchdog {
 
 BASE_MUST_CHECK int dp_watchdog_init(struct dp_watchdog *watchdog);
 void dp_watchdog_fini(struct dp_watchdog *watchdog);
-/** Look, if it is time. NULL, or once the line that says which thread; borrowed. */
-const char *dp_watchdog_look(struct dp_watchdog *watchdog, const struct dp *dp);
+/** Look, if it is time; has_found says what came of it. */
+void dp_watchdog_look(struct dp_watchdog *watchdog, const struct dp *dp);
+/** NULL, or once the line that says which thread was found; borrowed. */
+const char *dp_watchdog_tell(struct dp_watchdog *watchdog);
 
 #endif

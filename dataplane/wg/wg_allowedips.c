@@ -566,11 +566,11 @@ int wg_allowedips_set(struct wg_allowedips *table, const struct base_prefix *pre
 		return -ENOMEM;
 	previous = entry->peer;
 	entry->peer = peer;
-	if (!slot_update(&side, side.root, all, key)) {
-		entry->peer = previous;
+	/* Of a prefix that only changes hands the slots know the shape: they were refreshed. */
+	if (!slot_update(&side, side.root, all, key) && previous == WG_PEER_NONE) {
+		entry->peer = WG_PEER_NONE;
 		slot_update(&side, side.root, all, key);
-		if (previous == WG_PEER_NONE)
-			trie_prune(&side, key);
+		trie_prune(&side, key);
 		return -ENOMEM;
 	}
 	table->n_prefixes += previous == WG_PEER_NONE;

@@ -54,7 +54,8 @@ void wg_allowedips_free(struct wg_allowedips *table);
 /**
  * Give @prefix to @peer; a prefix that another peer had moves (as `wg set` does). Writer.
  * @ret_previous: may be NULL; who had exactly this prefix, or WG_PEER_NONE.
- * Returns 0, -EINVAL (host bits set, peer number out of range), -ENOMEM (table unchanged).
+ * Returns 0, -EINVAL (host bits set, peer number out of range), -ENOMEM (table unchanged; never
+ * for a prefix that another peer has: that only changes hands).
  * Cost: that of the path, but a prefix as short as 0.0.0.0/0 touches every slot it covers.
  */
 BASE_MUST_CHECK int wg_allowedips_set(struct wg_allowedips *table, const struct base_prefix *prefix,
