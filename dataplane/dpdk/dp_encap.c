@@ -21,6 +21,14 @@ static uint32_t padding_of(const struct dp_worker *worker, uint32_t len)
 	return padded - len;
 }
 
+/* For padding, tag and headers, in the packet and on the path. */
+static bool has_room(const struct dp_peer *peer, const struct rte_mbuf *m, uint32_t sealed_len)
+{
+	return sealed_len + WG_DATA_OVERHEAD_BYTES <= dp_outer_room(&peer->outer) &&
+		rte_pktmbuf_tailroom(m) >= DP_TAILROOM_BYTES &&
+		rte_pktmbuf_headroom(m) >= DP_HEADROOM_BYTES;
+}
+
 static void stage(struct dp_worker *worker, struct dp_peer *peer, struct rte_mbuf *m)
 {
 	if (worker->n_staged >= DP_STAGED_PKTS_MAX && peer->n_staged == 0) {
@@ -72,80 +80,85 @@ void dp_encap_staged_drop(struct dp_worker *worker, struct dp_peer *peer, enum d
 		dp_drop(&worker->counters, reason, unstage(worker, peer));
 }
 
-/* Can this packet leave under the peer's current keypair? Returns DP_DROP_COUNT if so. */
-static enum dp_drop prepare(struct dp_worker *worker, struct dp_peer *peer, uint32_t len,
-	uint32_t pad, const struct rte_mbuf *m)
+/*
+ * Can this packet leave at once? The order of reasons: nowhere to send to, no keypair (then it waits here), no
+ * way there, no room. A header that was made for this round, and not since emptied by a move, says that there is
+ * an endpoint and a way.
+ */
+static bool may_leave(
+	struct dp_worker *worker, struct dp_peer *peer, struct rte_mbuf *m, uint32_t sealed_len)
 {
-	if (!dp_tx_prepare(worker, &peer->outer, &peer->from))
-		return peer->outer.state == DP_NEXTHOP_OTHER_DEVICE ? DP_DROP_OTHER_DEVICE
-								    : DP_DROP_NO_ROUTE;
-	if (len + pad + WG_DATA_OVERHEAD_BYTES > dp_outer_room(&peer->outer) ||
-		pad + CR_TAG_BYTES > rte_pktmbuf_tailroom(m) ||
-		rte_pktmbuf_headroom(m) < DP_HEADROOM_BYTES)
-		return DP_DROP_TOO_LARGE;
-	return DP_DROP_COUNT;
-}
-
-void dp_encap_one(struct dp_worker *worker, struct dp_peer *peer, struct rte_mbuf *m)
-{
-	struct wg_keypair *keypair = peer->keypairs.current;
-	struct dp_batch *batch = &worker->seal;
-	uint32_t len = rte_pktmbuf_data_len(m), pad = padding_of(worker, len);
+	const struct wg_keypair *keypair = peer->keypairs.current;
 	enum dp_drop reason;
-	uint8_t *data;
 
-	if (unlikely(peer->from.family == BASE_FAMILY_NONE)) {
-		dp_drop(&worker->counters, DP_DROP_NO_ENDPOINT, m);
-		return;
-	}
-	if (unlikely(!keypair || !wg_keypair_may_send(keypair, worker->now_ns))) {
+	if (peer->from.family == BASE_FAMILY_NONE) {
+		reason = DP_DROP_NO_ENDPOINT;
+	} else if (!keypair || !wg_keypair_may_send(keypair, worker->now_ns)) {
 		dp_worker_want_handshake(worker, peer);
 		stage(worker, peer, m);
-		return;
+		return false;
+	} else if (!dp_tx_prepare(worker, &peer->outer, &peer->from)) {
+		reason = peer->outer.state == DP_NEXTHOP_OTHER_DEVICE ? DP_DROP_OTHER_DEVICE
+								      : DP_DROP_NO_ROUTE;
+	} else if (!has_room(peer, m, sealed_len)) {
+		reason = DP_DROP_TOO_LARGE;
+	} else {
+		return true;
 	}
-	reason = prepare(worker, peer, len, pad, m);
-	if (unlikely(reason != DP_DROP_COUNT)) {
-		dp_drop(&worker->counters, reason, m);
-		return;
-	}
-	data = rte_pktmbuf_mtod(m, uint8_t *);
-	/* Now, while it can be read; a keepalive has none. */
-	dp_pkt(m)->ds = len > 0 ? dp_ecn_of(data) : DP_ECN_NOT_ECT;
-	memset(data + len, 0, pad);
-	batch->pkts[batch->n] = m;
-	batch->peers[batch->n] = peer;
-	batch->keypairs[batch->n] = keypair;
-	batch->jobs[batch->n++] = (struct cr_aead_job){
-		.key = &keypair->send_key,
-		.counter = keypair->send_counter++,
-		.src = data,
-		.dst = data,
-		.len = len + pad,
-	};
-	dp_counter_add(&worker->counters.sealed_bytes, len);
-	if (batch->n == DP_BURST)
-		dp_encap_flush(worker);
+	dp_drop(&worker->counters, reason, m);
+	return false;
 }
 
-/* Sealed: the data header in front, then the outer ones. */
-static void finish(struct dp_worker *worker, struct rte_mbuf *m, struct dp_peer *peer,
-	struct wg_keypair *keypair, const struct cr_aead_job *job)
+/* The data header in front, then the outer ones. Neither depends on what sealing will write, but for a
+ * checksum (dp_outer_sum()). */
+static void write_headers(const struct dp_peer *peer, const struct wg_keypair *keypair,
+	const struct cr_aead_job *job, uint8_t ds)
 {
 	struct wg_data header = {.type_le32 = WG_MESSAGE_DATA,
 		.receiver_index_le32 = keypair->remote_index_le32,
 		.counter_le64 = job->counter};
-	uint32_t len = job->len + (uint32_t)WG_DATA_OVERHEAD_BYTES;
+	uint8_t *message = job->dst - sizeof(header);
 
-	memcpy(job->dst - sizeof(header), &header, sizeof(header));
-	m->data_off = (uint16_t)(m->data_off - sizeof(header));
-	m->data_len = (uint16_t)len;
-	m->pkt_len = len;
+	memcpy(message, &header, sizeof(header));
+	dp_outer_write(&peer->outer, message - peer->outer.len,
+		job->len + (uint32_t)WG_DATA_OVERHEAD_BYTES, ds);
+}
+
+void dp_encap_one(struct dp_worker *worker, struct dp_peer *peer, struct rte_mbuf *m)
+{
+	uint32_t len = rte_pktmbuf_data_len(m), sealed_len = len + padding_of(worker, len);
+	struct wg_keypair *keypair = peer->keypairs.current;
+	struct dp_batch *batch = &worker->seal;
+	struct cr_aead_job *job = &batch->jobs[batch->n];
+	uint8_t *data = rte_pktmbuf_mtod(m, uint8_t *);
+
+	if (unlikely(peer->outer.generation != worker->generation || peer->outer.len == 0 ||
+		    !keypair || !wg_keypair_may_send(keypair, worker->now_ns) ||
+		    !has_room(peer, m, sealed_len)) &&
+		!may_leave(worker, peer, m, sealed_len))
+		return;
+	/* Now, while it can be read; a keepalive has none. */
+	dp_pkt(m)->ds = len > 0 ? dp_ecn_of(data) : DP_ECN_NOT_ECT;
+	/* All that padding can be; the tag will lie over the rest. */
+	memset(data + len, 0, WG_PADDING_BYTES);
+	*job = (struct cr_aead_job){
+		.key = &keypair->send_key,
+		.counter = keypair->send_counter++,
+		.src = data,
+		.dst = data,
+		.len = sealed_len,
+	};
+	batch->pkts[batch->n] = m;
+	batch->peers[batch->n++] = peer;
+	write_headers(peer, keypair, job, dp_pkt(m)->ds);
 	dp_counter_add(&peer->tx_pkts, 1);
-	dp_counter_add(&peer->tx_bytes, len);
-	wg_activity_sent(&peer->activity, worker->now_ns, job->len > 0);
+	dp_counter_add(&peer->tx_bytes, sealed_len + WG_DATA_OVERHEAD_BYTES);
+	dp_counter_add(&worker->counters.sealed_bytes, len);
+	wg_activity_sent(&peer->activity, worker->now_ns, sealed_len > 0);
 	if (wg_keypair_wants_rekey_on_send(keypair, worker->now_ns))
 		dp_worker_want_handshake(worker, peer);
-	dp_tx_payload(worker, &peer->outer, m);
+	if (batch->n == DP_BURST)
+		dp_encap_flush(worker);
 }
 
 void dp_encap_flush(struct dp_worker *worker)
@@ -161,9 +174,13 @@ void dp_encap_flush(struct dp_worker *worker)
 	worker->aead_ops->seal(worker->aead, batch->jobs, n);
 	dp_worker_mark(worker, DP_STAGE_SEAL, n);
 	dp_burst_count(&worker->counters, DP_BURST_SEAL, n);
-	for (unsigned i = 0; i < n; i++)
-		finish(worker, batch->pkts[i], batch->peers[i], batch->keypairs[i],
-			&batch->jobs[i]);
+	for (unsigned i = 0; i < n; i++) {
+		struct rte_mbuf *m = batch->pkts[i];
+
+		m->data_off = (uint16_t)(m->data_off - sizeof(struct wg_data));
+		m->data_len = (uint16_t)(batch->jobs[i].len + WG_DATA_OVERHEAD_BYTES);
+		dp_tx_written(worker, &batch->peers[i]->outer, m);
+	}
 	batch->n = 0;
 	dp_counter_add(&worker->counters.sealed_pkts, n);
 	dp_worker_mark(worker, DP_STAGE_TX, n);
@@ -214,13 +231,15 @@ static unsigned route_all(struct dp_worker *worker, struct rte_mbuf **pkts, unsi
 			pkts[n_routed++] = pkts[i];
 	}
 	for (unsigned i = 0; i < n_routed; i++) {
-		routes[i].peer = dp_tables_peer(worker->tables, routes[i].number);
-		if (!routes[i].peer)
+		struct dp_peer *peer = dp_tables_peer(worker->tables, routes[i].number);
+
+		/* None, or another owner's, if the prefix has moved since the packet was put on our ring. */
+		routes[i].peer = peer;
+		if (!peer)
 			continue;
-		rte_prefetch0(routes[i].peer);
-		rte_prefetch0(&routes[i].peer->outer);
-		rte_prefetch0(&routes[i].peer->outer.generation);
-		rte_prefetch0(&routes[i].peer->from);
+		rte_prefetch0(peer);
+		rte_prefetch0(&peer->outer);
+		rte_prefetch0(&peer->outer.generation);
 	}
 	return n_routed;
 }
@@ -231,25 +250,19 @@ void dp_encap(struct dp_worker *worker, struct rte_mbuf **pkts, unsigned n)
 	unsigned n_routed = route_all(worker, pkts, n);
 
 	for (unsigned i = 0; i < n_routed; i++) {
+		if (routes[i].peer)
+			rte_prefetch0(routes[i].peer->keypairs.current);
+	}
+	for (unsigned i = 0; i < n_routed; i++) {
 		struct dp_peer *peer = routes[i].peer;
 
-		/* The prefix may have moved to another owner's peer since it was put on our ring. */
-		if (!peer || peer->owner != worker->id) {
-			routes[i].peer = NULL;
+		if (unlikely(!peer || peer->owner != worker->id)) {
+			dp_drop(&worker->counters, DP_DROP_NO_PEER, pkts[i]);
 			continue;
-		}
-		if (peer->keypairs.current) {
-			rte_prefetch0(peer->keypairs.current);
-			rte_prefetch0((const char *)peer->keypairs.current + RTE_CACHE_LINE_SIZE);
 		}
 		in_filter_outbound(
 			worker->flows, &peer->flow_memo, &routes[i].packet, worker->now_ns);
-	}
-	for (unsigned i = 0; i < n_routed; i++) {
-		if (routes[i].peer)
-			dp_encap_one(worker, routes[i].peer, pkts[i]);
-		else
-			dp_drop(&worker->counters, DP_DROP_NO_PEER, pkts[i]);
+		dp_encap_one(worker, peer, pkts[i]);
 	}
 	dp_encap_flush(worker);
 }

@@ -108,8 +108,19 @@ void dp_outer_make(struct dp_outer *outer, const struct dp_nexthop *nexthop,
 		make6(outer, nexthop, from, listen_port, flow_seed);
 }
 
-void dp_outer_finish6(
-	const struct dp_outer *outer, uint8_t *frame, uint32_t payload_len, uint8_t ds)
+void dp_outer_write6(const struct dp_outer *outer, uint8_t *frame, uint32_t payload_len, uint8_t ds)
+{
+	uint8_t *ip = frame + DP_ETH_BYTES, *udp = ip + DP_IP6_BYTES;
+	uint32_t udp_len = DP_UDP_BYTES + payload_len;
+
+	memcpy(frame, outer->header, DP_ETH_BYTES + DP_IP6_BYTES + DP_UDP_BYTES);
+	ip[0] |= (uint8_t)(ds >> 4);
+	ip[1] |= (uint8_t)(ds << 4);
+	base_store_be16(ip + 4, (uint16_t)udp_len);
+	base_store_be16(udp + 4, (uint16_t)udp_len);
+}
+
+void dp_outer_sum6(uint8_t *frame, uint32_t payload_len)
 {
 	uint8_t *ip = frame + DP_ETH_BYTES, *udp = ip + DP_IP6_BYTES;
 	uint32_t udp_len = DP_UDP_BYTES + payload_len;
@@ -118,11 +129,6 @@ void dp_outer_finish6(
 	uint16_t check;
 	uint64_t sum;
 
-	memcpy(frame, outer->header, DP_ETH_BYTES + DP_IP6_BYTES + DP_UDP_BYTES);
-	ip[0] |= (uint8_t)(ds >> 4);
-	ip[1] |= (uint8_t)(ds << 4);
-	base_store_be16(ip + 4, (uint16_t)udp_len);
-	base_store_be16(udp + 4, (uint16_t)udp_len);
 	base_store_be32(pseudo, udp_len);
 	sum = in_csum_add(0, pseudo, sizeof(pseudo));
 	sum = in_csum_add(sum, ip + 8, 32);

@@ -82,12 +82,15 @@ struct dp_from dp_from_make(const struct base_endpoint *endpoint);
 /** Headers up to UDP, with the lengths and checksums of an empty datagram left out. */
 struct dp_outer {
 	uint8_t header[DP_ETH_BYTES + DP_IP6_BYTES + DP_UDP_BYTES];
-	uint8_t len;         /* bytes of it: 42 or 62; 0: not prepared */
-	uint8_t state;       /* enum dp_nexthop_state */
-	uint64_t generation; /* of the underlay view it was made from; 0: of none */
-	uint32_t sum;        /* of what the checksum covers and does not change by packet */
+	uint8_t len;   /* bytes of it: 42 or 62; 0: not prepared */
+	uint8_t state; /* enum dp_nexthop_state */
+	uint64_t
+		generation; /* of the underlay view it was made from; 0: of none, or the end moved */
+	uint32_t sum;       /* of what the checksum covers and does not change by packet */
 	uint16_t mtu_bytes;
 	uint16_t port;
+	uint64_t
+		made_round; /* its worker's, while generation is 0 for want of room to ask for a gateway */
 };
 static_assert(offsetof(struct dp_outer, generation) == 64, "the header is one cache line");
 
@@ -98,24 +101,39 @@ static_assert(offsetof(struct dp_outer, generation) == 64, "the header is one ca
 void dp_outer_make(struct dp_outer *outer, const struct dp_nexthop *nexthop,
 	const struct dp_from *from, uint16_t listen_port, uint64_t flow_seed);
 
+/** The end has moved: make the headers anew before the next packet. */
+static inline void dp_outer_forget(struct dp_outer *outer)
+{
+	outer->generation = 0;
+	outer->made_round = 0;
+}
+
 /** The largest UDP payload that fits the path. */
 static inline uint32_t dp_outer_room(const struct dp_outer *outer)
 {
 	return outer->mtu_bytes + DP_ETH_BYTES - outer->len;
 }
 
-/** IPv6 demands a checksum over everything (RFC 8200, 8.1); in software, for no port here does it. */
-void dp_outer_finish6(
+static inline bool dp_outer_is4(const struct dp_outer *outer)
+{
+	return outer->len == DP_ETH_BYTES + DP_IP4_BYTES + DP_UDP_BYTES;
+}
+
+/** dp_outer_write() for IPv6. */
+void dp_outer_write6(
 	const struct dp_outer *outer, uint8_t *frame, uint32_t payload_len, uint8_t ds);
 
-/** Write the headers for @payload_len bytes that lie at frame + outer->len; @ds: their DS field. */
+/**
+ * Write the headers for @payload_len bytes that lie, or will lie, at frame + outer->len; @ds: their DS
+ * field. Once the payload is there dp_outer_sum() makes them whole.
+ */
 static inline void dp_outer_write(
 	const struct dp_outer *outer, uint8_t *frame, uint32_t payload_len, uint8_t ds)
 {
 	uint32_t sum;
 
-	if (outer->len != DP_ETH_BYTES + DP_IP4_BYTES + DP_UDP_BYTES) {
-		dp_outer_finish6(outer, frame, payload_len, ds);
+	if (!dp_outer_is4(outer)) {
+		dp_outer_write6(outer, frame, payload_len, ds);
 		return;
 	}
 	memcpy(frame, outer->header, DP_ETH_BYTES + DP_IP4_BYTES + DP_UDP_BYTES);
@@ -131,6 +149,16 @@ static inline void dp_outer_write(
 	sum = (sum & 0xffff) + (sum >> 16);
 	sum = (sum & 0xffff) + (sum >> 16);
 	base_store_be16(frame + DP_ETH_BYTES + 10, (uint16_t)~sum);
+}
+
+/** IPv6 demands a checksum over everything (RFC 8200, 8.1); in software, for no port here does it. */
+void dp_outer_sum6(uint8_t *frame, uint32_t payload_len);
+
+/** What has to know the payload's bytes: UDP's checksum over IPv6. */
+static inline void dp_outer_sum(const struct dp_outer *outer, uint8_t *frame, uint32_t payload_len)
+{
+	if (!dp_outer_is4(outer))
+		dp_outer_sum6(frame, payload_len);
 }
 
 /** Put the MAC addresses in, once the neighbour is known. */

@@ -77,6 +77,7 @@ static void check_outer(const char *to, const char *src)
 		for (uint32_t i = 0; i < len; i++)
 			frame[outer.len + i] = (uint8_t)rand();
 		dp_outer_write(&outer, frame, len, field);
+		dp_outer_sum(&outer, frame, len);
 		if (outer.len == DP_ETH_BYTES + DP_IP4_BYTES + DP_UDP_BYTES)
 			check4(frame + DP_ETH_BYTES, len, field);
 		else
@@ -102,10 +103,12 @@ static void ipv6_checksum_is_never_zero(void **state)
 	make(&outer, "[2001:db8::2]:7", "2001:db8::1", SEED);
 	memset(frame + outer.len, 0, 4);
 	dp_outer_write(&outer, frame, 4, 0);
+	dp_outer_sum(&outer, frame, 4);
 	memcpy(&check, udp + 6, 2);
 	/* These two bytes bring the rest to all ones. */
 	memcpy(frame + outer.len, &check, 2);
 	dp_outer_write(&outer, frame, 4, 0);
+	dp_outer_sum(&outer, frame, 4);
 	assert_int_equal(base_load_be16(udp + 6), 0xffff);
 }
 

@@ -23,7 +23,7 @@ void dp_peer_set_from(struct dp_peer *peer, const struct dp_from *from, uint64_t
 		atomic_store_explicit(&peer->path_since_ns, now_ns, memory_order_relaxed);
 	peer->from = *from;
 	atomic_store_explicit(&peer->from_seq, seq + 2, memory_order_release);
-	peer->outer.generation = 0;
+	dp_outer_forget(&peer->outer);
 }
 
 /* Control reads where the peer is while its owner may move it. */

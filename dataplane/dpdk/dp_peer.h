@@ -41,17 +41,17 @@ struct dp_peer {
 	bool endpoint_is_fixed;
 	bool is_detached; /* being removed: seals, opens and notes nothing any more */
 
-	/* Lines 1 and 2: how sealed packets leave. Writer: owner. */
+	/* Lines 1 and 2: what else sealing touches, how sealed packets leave. Writer: owner. */
 	struct dp_outer outer;
-	dp_counter rx_bytes, tx_bytes; /* readers: control */
-	dp_counter rx_pkts, tx_pkts;
-
+	dp_counter tx_bytes, tx_pkts;  /* readers: control */
 	struct in_flow_memo flow_memo; /* for the filter */
 
-	/* Line 3. Writer: owner, inside from_seq (odd while it changes); reader: control. */
-	struct dp_from from;
+	/* Line 3: what else opening touches. Writer: owner; reader: control. from and path_since_ns change
+	 * inside from_seq, which is odd meanwhile. */
+	struct dp_from from __rte_cache_aligned;
 	_Atomic uint32_t from_seq;
 	_Atomic uint64_t path_since_ns;
+	dp_counter rx_bytes, rx_pkts;
 
 	/* Owner only. */
 	struct rte_mbuf *staged_first, *staged_last; /* linked by mbuf->next */
@@ -77,7 +77,9 @@ struct dp_peer {
 	bool is_in_change; /* the change in work sets or removes it */
 } __rte_cache_aligned;
 static_assert(offsetof(struct dp_peer, outer) == 64, "sealing and opening share one line");
-static_assert(offsetof(struct dp_peer, from) <= 192, "line 3 is for moving");
+static_assert(offsetof(struct dp_peer, outer.generation) == 128, "and sealing two more");
+static_assert(offsetof(struct dp_peer, from) == 192, "opening one more");
+static_assert(offsetof(struct dp_peer, rx_pkts) + sizeof(dp_counter) <= 256, "as far as here");
 
 /** Control's peers: by public key, and by number. */
 struct dp_peers {

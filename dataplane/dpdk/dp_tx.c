@@ -43,7 +43,7 @@ bool dp_tx_prepare(struct dp_worker *worker, struct dp_outer *outer, const struc
 	struct base_addr local;
 	struct dp_nexthop nexthop;
 
-	if (likely(outer->generation == worker->generation))
+	if (likely(outer->generation == worker->generation || outer->made_round == worker->round))
 		return outer->len != 0;
 	to = dp_from_endpoint(from);
 	local = dp_from_local(from);
@@ -51,10 +51,12 @@ bool dp_tx_prepare(struct dp_worker *worker, struct dp_outer *outer, const struc
 	dp_outer_make(outer, &nexthop, from, worker->listen_port, worker->dp->flow_seed);
 	outer->generation = worker->generation;
 	/* A neighbour on link is kept alive only if somebody wants it, even one that is known already;
-	 * without room to say so, the next packet comes by here again. Routers are wanted as it is. */
+	 * without room to say so, the next round comes by here again. Routers are wanted as it is. */
 	if (nexthop.state == DP_NEXTHOP_OK && base_addr_equal(&nexthop.gateway, &to.addr) &&
-		!want_gateway(worker, &nexthop))
+		!want_gateway(worker, &nexthop)) {
 		outer->generation = 0;
+		outer->made_round = worker->round;
+	}
 	return outer->len != 0;
 }
 
@@ -202,12 +204,19 @@ static void wait_for_neighbour(struct dp_worker *worker, struct rte_mbuf *m)
 
 void dp_tx_payload(struct dp_worker *worker, const struct dp_outer *outer, struct rte_mbuf *m)
 {
+	dp_outer_write(outer, rte_pktmbuf_mtod(m, uint8_t *) - outer->len, rte_pktmbuf_data_len(m),
+		dp_pkt(m)->ds);
+	dp_tx_written(worker, outer, m);
+}
+
+void dp_tx_written(struct dp_worker *worker, const struct dp_outer *outer, struct rte_mbuf *m)
+{
 	uint32_t len = rte_pktmbuf_data_len(m);
 
 	m->data_off = (uint16_t)(m->data_off - outer->len);
 	m->data_len = (uint16_t)(len + outer->len);
 	m->pkt_len = len + outer->len;
-	dp_outer_write(outer, rte_pktmbuf_mtod(m, uint8_t *), len, dp_pkt(m)->ds);
+	dp_outer_sum(outer, rte_pktmbuf_mtod(m, uint8_t *), len);
 	if (likely(outer->state == DP_NEXTHOP_OK))
 		push(worker, outer->port, m);
 	else

@@ -302,6 +302,7 @@ bool dp_worker_round(struct dp_worker *worker, uint64_t now_ns)
 	unsigned n = 0;
 
 	worker->now_ns = now_ns;
+	worker->round++;
 	worker->mark_tsc = start_tsc;
 	/* Generation before view (both acquire): the view is at least as new as the number says. */
 	worker->generation =

@@ -145,6 +145,7 @@ struct dp_worker {
 	/* This round. */
 	uint64_t now_ns;
 	uint64_t generation;
+	uint64_t round; /* number of it; never 0 */
 	struct dp_underlay_view *view;
 	uint64_t mark_tsc;
 	bool host_got_pkts, handshake_got_work;
@@ -208,6 +209,8 @@ void dp_encap_staged_drop(struct dp_worker *worker, struct dp_peer *peer, enum d
 bool dp_tx_prepare(struct dp_worker *worker, struct dp_outer *outer, const struct dp_from *from);
 /** dp_tx.c: a UDP payload, with room in front and dp_pkt()->ds set; writes the headers. */
 void dp_tx_payload(struct dp_worker *worker, const struct dp_outer *outer, struct rte_mbuf *m);
+/** dp_tx.c: the same, with dp_outer_write() done. */
+void dp_tx_written(struct dp_worker *worker, const struct dp_outer *outer, struct rte_mbuf *m);
 unsigned dp_tx_poll(struct dp_worker *worker);
 void dp_tx_flush(struct dp_worker *worker);
 

@@ -136,7 +136,7 @@ static enum in_error parse6(struct in_packet *packet, const uint8_t *data)
 	return IN_ERROR_OK;
 }
 
-enum in_error in_parse(struct in_packet *ret_packet, const uint8_t *data, uint32_t len)
+enum in_error in_parse_any(struct in_packet *ret_packet, const uint8_t *data, uint32_t len)
 {
 	struct in_packet packet = {0};
 	enum in_error error = in_check_length(data, len, &packet.version, &packet.total_len);

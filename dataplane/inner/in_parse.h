@@ -70,13 +70,6 @@ struct in_packet {
 #define IN_EXTENSIONS_MAX 8
 
 /**
- * Read @len bytes. Fills @ret_packet on IN_ERROR_OK only. A truncated transport header is no
- * error: has_l4 is false then, and the filter refuses what it cannot see. A routing header that
- * names further stops is one: packets end here.
- */
-enum in_error in_parse(struct in_packet *ret_packet, const uint8_t *data, uint32_t len);
-
-/**
  * The part that the packet path needs before anything else: version, total length against @len,
  * header length. Inline and cheap; @ret_total_len on IN_ERROR_OK only.
  */
@@ -108,6 +101,59 @@ static inline enum in_error in_check_length(
 	}
 	*ret_total_len = total;
 	return IN_ERROR_OK;
+}
+
+/** in_parse() for every packet, the odd ones too; plain to read, and what tests compare the other with. */
+enum in_error in_parse_any(struct in_packet *ret_packet, const uint8_t *data, uint32_t len);
+
+/**
+ * What nearly all packets are: TCP or UDP right behind an IPv4 header without options or an IPv6
+ * header, no fragment, all lengths as they should be. False: in_parse_any() has to look.
+ */
+static inline bool in_parse_plain(struct in_packet *ret_packet, const uint8_t *data, uint32_t len)
+{
+	bool is_v4 = data[0] == 0x45, is_tcp;
+	uint32_t header = is_v4 ? 20 : 40, total;
+	const uint8_t *l4 = data + header;
+
+	if (is_v4) {
+		if (base_load_be16(data + 6) & 0x3fff)
+			return false;
+		total = base_load_be16(data + 2);
+	} else {
+		total = 40u + base_load_be16(data + 4);
+	}
+	is_tcp = data[is_v4 ? 9 : 6] == IN_PROTO_TCP;
+	if ((!is_v4 && data[0] >> 4 != 6) || (!is_tcp && data[is_v4 ? 9 : 6] != IN_PROTO_UDP) ||
+		total > len || total < header + (is_tcp ? 20u : 8u))
+		return false;
+	*ret_packet = (struct in_packet){
+		.src = data + (is_v4 ? 12 : 8),
+		.dst = data + (is_v4 ? 16 : 24),
+		.total_len = total,
+		.l4_off = (uint16_t)header,
+		.src_port = base_load_be16(l4),
+		.dst_port = base_load_be16(l4 + 2),
+		.version = is_v4 ? BASE_FAMILY_V4 : BASE_FAMILY_V6,
+		.proto = is_tcp ? IN_PROTO_TCP : IN_PROTO_UDP,
+		.tcp_flags = is_tcp ? l4[13] : 0,
+		.has_l4 = true,
+	};
+	return true;
+}
+
+/**
+ * Read @len bytes. Fills @ret_packet on IN_ERROR_OK only. A truncated transport header is no
+ * error: has_l4 is false then, and the filter refuses what it cannot see. A routing header that
+ * names further stops is one: packets end here.
+ */
+static inline enum in_error in_parse(
+	struct in_packet *ret_packet, const uint8_t *data, uint32_t len)
+{
+	/* The shortest plain packet: IPv4 and UDP headers. */
+	if (__builtin_expect(len >= 28 && in_parse_plain(ret_packet, data, len), 1))
+		return IN_ERROR_OK;
+	return in_parse_any(ret_packet, data, len);
 }
 
 #endif

@@ -391,6 +391,42 @@ static void twin_on_random_input(void **state)
 	assert_true(with_l4 > 1000);
 }
 
+/* What is read at a glance says the same as what is read step by step. */
+static void plain_twin(void **state)
+{
+	unsigned n_plain = 0, n_odd = 0;
+	uint8_t data[160];
+
+	for (unsigned round = 0; round < 300000; round++) {
+		uint32_t len = random_packet(data, sizeof(data));
+		struct in_packet plain, any;
+
+		if (rand() % 2)
+			data[data[0] == 0x60 ? 6 : 9] = rand() % 2 ? IN_PROTO_TCP : IN_PROTO_UDP;
+		if (len < 28 || !in_parse_plain(&plain, data, len)) {
+			n_odd++;
+			continue;
+		}
+		n_plain++;
+		assert_int_equal(in_parse_any(&any, data, len), IN_ERROR_OK);
+		assert_ptr_equal(plain.src, any.src);
+		assert_ptr_equal(plain.dst, any.dst);
+		assert_int_equal(plain.total_len, any.total_len);
+		assert_int_equal(plain.l4_off, any.l4_off);
+		assert_int_equal(plain.src_port, any.src_port);
+		assert_int_equal(plain.dst_port, any.dst_port);
+		assert_int_equal(plain.version, any.version);
+		assert_int_equal(plain.proto, any.proto);
+		assert_int_equal(plain.tcp_flags, any.tcp_flags);
+		assert_int_equal(plain.icmp_type, any.icmp_type);
+		assert_int_equal(plain.fragment_off, any.fragment_off);
+		assert_int_equal(plain.is_later_fragment, any.is_later_fragment);
+		assert_int_equal(plain.is_first_fragment, any.is_first_fragment);
+		assert_int_equal(plain.has_l4, any.has_l4);
+	}
+	assert_true(n_plain > 10000 && n_odd > 10000);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -402,6 +438,7 @@ int main(void)
 		cmocka_unit_test(fragments),
 		cmocka_unit_test(extension_chains),
 		cmocka_unit_test(twin_on_random_input),
+		cmocka_unit_test(plain_twin),
 	};
 	const char *seed = getenv("SANDD_TEST_SEED");
 	unsigned value = seed ? (unsigned)strtoul(seed, NULL, 0) : 1;
