@@ -15,6 +15,27 @@ void cr_random(void *buf, size_t len)
 	randombytes_buf(buf, len);
 }
 
+/* Each byte is given out once, and then gone. */
+struct random_block {
+	uint8_t bytes[1024];
+	size_t left;
+};
+
+static __thread struct random_block public_block;
+
+void cr_random_public(void *buf, size_t len)
+{
+	struct random_block *block = &public_block;
+
+	if (block->left < len) {
+		cr_random(block->bytes, sizeof(block->bytes));
+		block->left = sizeof(block->bytes);
+	}
+	block->left -= len;
+	memcpy(buf, block->bytes + block->left, len);
+	base_wipe(block->bytes + block->left, len);
+}
+
 void cr_x25519_generate(struct cr_key *ret_private)
 {
 	cr_random(ret_private->bytes, CR_KEY_BYTES);
@@ -102,6 +123,17 @@ void cr_noise_mix_key_and_hash(struct cr_noise *noise, const void *data, size_t 
 		len);
 	cr_noise_mix_hash(noise, for_hash.bytes, CR_KEY_BYTES);
 	key_is_new(noise);
+}
+
+bool cr_noise_mix_dh_chain(
+	struct cr_noise *noise, const struct cr_key *private_key, const struct cr_key *public_key)
+{
+	struct cr_key shared CR_KEY_CLEANUP;
+
+	if (!cr_x25519(&shared, private_key, public_key))
+		return false;
+	cr_noise_mix_chain(noise, shared.bytes, CR_KEY_BYTES);
+	return true;
 }
 
 bool cr_noise_mix_dh(

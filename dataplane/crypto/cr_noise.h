@@ -28,8 +28,14 @@ void cr_x25519_public(struct cr_key *ret_public, const struct cr_key *private_ke
 BASE_MUST_CHECK bool cr_x25519(struct cr_key *ret_shared, const struct cr_key *private_key,
 	const struct cr_key *public_key);
 
-/** Random bytes of the kernel, for indices, nonces, cookie secrets, jitter. Cannot fail. */
+/** Random bytes of the kernel, for keys and cookie secrets. Cannot fail. */
 void cr_random(void *buf, size_t len);
+/**
+ * The same for what others get to see, indices and nonces and jitter: taken from a block that the
+ * calling thread fetched before, so that a storm of handshakes is not a storm of system calls.
+ * @len at most 64.
+ */
+void cr_random_public(void *buf, size_t len);
 
 /** Chaining key, handshake hash, and the key of the next encryption. Wipe with cr_noise_fini. */
 struct cr_noise {
@@ -48,8 +54,11 @@ void cr_noise_init(struct cr_noise *noise, const char *name, const void *prologu
 void cr_noise_fini(struct cr_noise *noise);
 
 void cr_noise_mix_hash(struct cr_noise *noise, const void *data, size_t len);
-/** MixKey without taking a key for encryption: WireGuard mixes ephemeral publics so (KDF1). */
+/** MixKey without taking a key for encryption (KDF1): so WireGuard mixes ephemeral publics, */
 void cr_noise_mix_chain(struct cr_noise *noise, const void *data, size_t len);
+/** and shared secrets before the preshared key. As cr_noise_mix_dh(). */
+BASE_MUST_CHECK bool cr_noise_mix_dh_chain(
+	struct cr_noise *noise, const struct cr_key *private_key, const struct cr_key *public_key);
 /** MixKey: chaining key and encryption key from @data; nonce = 0. */
 void cr_noise_mix_key(struct cr_noise *noise, const void *data, size_t len);
 /** MixKeyAndHash: the preshared key (KDF3). */

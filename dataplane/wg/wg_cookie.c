@@ -92,7 +92,7 @@ void wg_cookie_reply_create(struct wg_cookie_checker *checker, const void *messa
 	ret_reply->type_le32 = WG_MESSAGE_COOKIE;
 	/* Both kinds of message have the sender's index behind the type. */
 	memcpy(&ret_reply->receiver_index_le32, bytes + sizeof(uint32_t), sizeof(uint32_t));
-	cr_random(ret_reply->nonce, sizeof(ret_reply->nonce));
+	cr_random_public(ret_reply->nonce, sizeof(ret_reply->nonce));
 	cr_xaead_seal(ret_reply->cookie_sealed, &checker->keys.cookie_key, ret_reply->nonce, cookie,
 		sizeof(cookie), bytes + len - MACS_BYTES, CR_MAC_BYTES);
 }

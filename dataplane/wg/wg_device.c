@@ -27,8 +27,7 @@ const char *wg_verdict_name(enum wg_verdict verdict)
 
 static void identity_set(struct wg_device *device, const struct cr_key *private_key)
 {
-	device->identity.private_key = *private_key;
-	cr_x25519_public(&device->identity.public_key, private_key);
+	wg_noise_identity_init(&device->identity, private_key);
 	base_wipe(&device->checker, sizeof(device->checker));
 	wg_cookie_checker_init(&device->checker, &device->identity.public_key);
 }

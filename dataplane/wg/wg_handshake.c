@@ -43,7 +43,7 @@ static uint64_t jitter_ns(void)
 {
 	uint32_t r;
 
-	cr_random(&r, sizeof(r));
+	cr_random_public(&r, sizeof(r));
 	return (uint64_t)r * WG_REKEY_JITTER_MAX_NS >> 32;
 }
 

@@ -130,7 +130,7 @@ int wg_index_take(struct wg_index_table *table, unsigned owner, void *value, uin
 		return -EINVAL;
 	/* Ends: ENTRIES_MAX leaves at least three of four draws free, so 2^-64 after 32 of them. */
 	do {
-		cr_random(&index, sizeof(index));
+		cr_random_public(&index, sizeof(index));
 		index = (index & ~(WG_INDEX_OWNERS_MAX - 1)) | owner;
 		rc = wg_index_put(table, index, value);
 	} while (rc == -EEXIST);

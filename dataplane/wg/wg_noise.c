@@ -13,6 +13,16 @@
 /* TAI64's epoch label, and the ten seconds that TAI led UTC by in 1970. */
 #define TAI64_BASE (UINT64_C(0x4000000000000000) + 10)
 
+/* C = HASH(Construction), H = HASH(HASH(C || Identifier) || responder's static public key). */
+void wg_noise_identity_init(struct wg_noise_identity *identity, const struct cr_key *private_key)
+{
+	identity->private_key = *private_key;
+	cr_x25519_public(&identity->public_key, private_key);
+	cr_noise_init(&identity->begun, CONSTRUCTION, IDENTIFIER, strlen(IDENTIFIER));
+	identity->begun_to_us = identity->begun;
+	cr_noise_mix_hash(&identity->begun_to_us, identity->public_key.bytes, CR_KEY_BYTES);
+}
+
 bool wg_noise_remote_init(struct wg_noise_remote *remote, const struct wg_noise_identity *identity,
 	const struct cr_key *public_key)
 {
@@ -26,13 +36,6 @@ void wg_noise_timestamp(uint8_t ret_timestamp[WG_TIMESTAMP_BYTES], uint64_t unix
 
 	base_store_be64(ret_timestamp, TAI64_BASE + unix_ns / BASE_NS_PER_S);
 	base_store_be32(ret_timestamp + 8, (uint32_t)(nanoseconds & ~(WG_TIMESTAMP_STEP_NS - 1)));
-}
-
-/* C = HASH(Construction), H = HASH(HASH(C || Identifier) || responder's static public key). */
-static void begin(struct cr_noise *noise, const struct cr_key *responder_public)
-{
-	cr_noise_init(noise, CONSTRUCTION, IDENTIFIER, strlen(IDENTIFIER));
-	cr_noise_mix_hash(noise, responder_public->bytes, CR_KEY_BYTES);
 }
 
 /* C = KDF1(C, E), H = HASH(H || E). */
@@ -57,7 +60,8 @@ bool wg_noise_initiation_create(struct wg_noise_handshake *handshake,
 {
 	struct cr_noise *noise = &handshake->noise;
 
-	begin(noise, &remote->public_key);
+	*noise = identity->begun;
+	cr_noise_mix_hash(noise, remote->public_key.bytes, CR_KEY_BYTES);
 	ret_message->type_le32 = WG_MESSAGE_INITIATION;
 	ret_message->sender_index_le32 = handshake->local_index;
 	ephemeral_new(&handshake->ephemeral_private, ret_message->ephemeral);
@@ -75,10 +79,9 @@ bool wg_noise_initiation_create(struct wg_noise_handshake *handshake,
 bool wg_noise_initiation_open(struct wg_noise_request *ret_request,
 	const struct wg_noise_identity *identity, const struct wg_initiation *message)
 {
-	struct wg_noise_request request = {0};
+	struct wg_noise_request request = {.noise = identity->begun_to_us};
 	bool is_open;
 
-	begin(&request.noise, &identity->public_key);
 	memcpy(request.ephemeral_public.bytes, message->ephemeral, CR_KEY_BYTES);
 	mix_ephemeral(&request.noise, message->ephemeral);
 	is_open = cr_noise_mix_dh(
@@ -117,8 +120,9 @@ bool wg_noise_response_create(struct wg_noise_request *request,
 	ret_message->receiver_index_le32 = initiation->sender_index_le32;
 	ephemeral_new(&ephemeral_private, ret_message->ephemeral);
 	mix_ephemeral(noise, ret_message->ephemeral);
-	is_good = cr_noise_mix_dh(noise, &ephemeral_private, &request->ephemeral_public) && /* ee */
-		cr_noise_mix_dh(noise, &ephemeral_private, &request->static_public);        /* se */
+	is_good = cr_noise_mix_dh_chain(
+			  noise, &ephemeral_private, &request->ephemeral_public) &&        /* ee */
+		cr_noise_mix_dh_chain(noise, &ephemeral_private, &request->static_public); /* se */
 	if (is_good) {
 		cr_noise_mix_key_and_hash(noise, remote->preshared_key.bytes, CR_KEY_BYTES);
 		cr_noise_encrypt_and_hash(noise, ret_message->empty_sealed, NULL, 0);
@@ -139,9 +143,9 @@ bool wg_noise_response_accept(const struct wg_noise_handshake *handshake,
 
 	memcpy(ephemeral_public.bytes, message->ephemeral, CR_KEY_BYTES);
 	mix_ephemeral(&noise, message->ephemeral);
-	is_good = cr_noise_mix_dh(
-			  &noise, &handshake->ephemeral_private, &ephemeral_public) && /* ee */
-		cr_noise_mix_dh(&noise, &identity->private_key, &ephemeral_public);    /* se */
+	is_good = cr_noise_mix_dh_chain(
+			  &noise, &handshake->ephemeral_private, &ephemeral_public) &&    /* ee */
+		cr_noise_mix_dh_chain(&noise, &identity->private_key, &ephemeral_public); /* se */
 	if (is_good) {
 		cr_noise_mix_key_and_hash(&noise, remote->preshared_key.bytes, CR_KEY_BYTES);
 		is_good = cr_noise_decrypt_and_hash(

@@ -20,11 +20,15 @@
 #include "cr_secret.h"
 #include "wg_messages.h"
 
-/** Who we are. */
+/** Who we are. Wipe with base_wipe(). */
 struct wg_noise_identity {
 	struct cr_key private_key;
 	struct cr_key public_key;
+	/* How every handshake begins: before the responder's public key, and with ours in its place. */
+	struct cr_noise begun, begun_to_us;
 };
+
+void wg_noise_identity_init(struct wg_noise_identity *identity, const struct cr_key *private_key);
 
 /** Who the peer is, and what only we two can compute. */
 struct wg_noise_remote {

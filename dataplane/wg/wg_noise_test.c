@@ -71,10 +71,10 @@ struct fixture {
 
 static void side_init(struct side *side, uint8_t own, uint8_t other)
 {
-	struct cr_key other_private = counting_key(other), other_public;
+	struct cr_key own_private = counting_key(own), other_private = counting_key(other),
+		      other_public;
 
-	side->identity.private_key = counting_key(own);
-	cr_x25519_public(&side->identity.public_key, &side->identity.private_key);
+	wg_noise_identity_init(&side->identity, &own_private);
 	cr_x25519_public(&other_public, &other_private);
 	assert_true(wg_noise_remote_init(&side->remote, &side->identity, &other_public));
 	side->remote.preshared_key = counting_key(0x90);
