@@ -163,6 +163,13 @@ BASE_MUST_CHECK int dp_peer_set(
 /** The same for one peer. */
 int dp_peer_remove(struct dp *dp, const struct cr_key *public_key);
 
+/**
+ * Filter by these rules from now on; replies of flows that this host opened pass as before. Returns 0, -EINVAL (a
+ * rule that cannot be), -ENOMEM; the old rules stay then.
+ */
+BASE_MUST_CHECK int dp_filter_set(struct dp *dp, const struct dp_filter_rule *rules, size_t n_rules,
+	struct base_error *ret_error);
+
 /** How packets reach a peer now. */
 enum dp_path { DP_PATH_NONE, DP_PATH_DIRECT4, DP_PATH_DIRECT6, DP_PATH_RELAY };
 /** "none", "direct4", "direct6", "relay". */

@@ -358,6 +358,12 @@ static int watch(struct dp *dp, int fd)
 	return epoll_ctl(dp->epoll_fd, EPOLL_CTL_ADD, fd, &event) == 0 ? 0 : -errno;
 }
 
+static const char *filter_wrong(int error)
+{
+	return error == -EINVAL ? "a rule mixes IPv4 and IPv6, or its ports are empty"
+				: strerror(-error);
+}
+
 static int start_shared(struct dp *dp, const struct dp_config *config, struct base_error *ret_error)
 {
 	int error;
@@ -374,9 +380,7 @@ static int start_shared(struct dp *dp, const struct dp_config *config, struct ba
 	cr_random(&dp->flow_seed, sizeof(dp->flow_seed));
 	error = dp_tables_init(&dp->tables, dp->rcu, config);
 	if (error)
-		return base_error_set(ret_error, error, "filter: %s",
-			error == -EINVAL ? "a rule mixes IPv4 and IPv6, or its ports are empty"
-					 : strerror(-error));
+		return base_error_set(ret_error, error, "filter: %s", filter_wrong(error));
 	dp->handshake = dp_handshake_new(dp, &config->private_key);
 	return dp->handshake
 		? 0
@@ -545,6 +549,22 @@ void dp_free(struct dp *dp)
 }
 
 /* While it runs. */
+
+int dp_filter_set(struct dp *dp, const struct dp_filter_rule *rules, size_t n_rules,
+	struct base_error *ret_error)
+{
+	struct dp_config *config = malloc(sizeof(*config));
+	int error = -ENOMEM;
+
+	if (config) {
+		*config = dp->config;
+		config->rules = rules;
+		config->n_rules = n_rules;
+		error = dp_tables_set_filter(&dp->tables, dp->rcu, config);
+	}
+	free(config);
+	return error ? base_error_set(ret_error, error, "filter: %s", filter_wrong(error)) : 0;
+}
 
 int dp_fd(const struct dp *dp)
 {

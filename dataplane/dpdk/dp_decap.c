@@ -115,7 +115,8 @@ static enum dp_drop check_inner(struct dp_worker *worker, const struct dp_peer *
 		return DP_DROP_WRONG_SOURCE;
 	if (in_parse(&packet, ip, len) != IN_ERROR_OK)
 		return DP_DROP_BAD_INNER;
-	switch (in_filter_inbound(worker->tables->filter, worker->flows, &packet, worker->now_ns)) {
+	switch (in_filter_inbound(
+		dp_tables_filter(worker->tables), worker->flows, &packet, worker->now_ns)) {
 	case IN_VERDICT_ACCEPT:
 		return DP_DROP_COUNT;
 	case IN_VERDICT_NO_HEADER:

@@ -18,6 +18,11 @@ static void destroy_view(void *view)
 	dp_underlay_view_free(view);
 }
 
+static void destroy_filter(void *filter)
+{
+	in_filter_free(filter);
+}
+
 static struct in_filter *filter_new(const struct dp_config *config)
 {
 	struct in_rule *rules = calloc(config->n_rules + 1, sizeof(*rules));
@@ -65,8 +70,8 @@ int dp_tables_init(struct dp_tables *tables, struct dp_rcu *rcu, const struct dp
 	atomic_store(&tables->peers, array_new(PEERS_FIRST));
 	tables->allowed_ips = wg_allowedips_new(retire_node, rcu);
 	errno = ENOMEM;
-	tables->filter = filter_new(config);
-	if (!tables->filter)
+	atomic_store(&tables->filter, filter_new(config));
+	if (!atomic_load(&tables->filter))
 		return -errno;
 	return atomic_load(&tables->peers) && tables->allowed_ips ? 0 : -ENOMEM;
 }
@@ -75,7 +80,7 @@ void dp_tables_fini(struct dp_tables *tables)
 {
 	wg_allowedips_free(tables->allowed_ips);
 	free(atomic_load(&tables->peers));
-	in_filter_free(tables->filter);
+	in_filter_free(atomic_load(&tables->filter));
 	dp_underlay_view_free(atomic_load(&tables->view));
 	memset(tables, 0, sizeof(*tables));
 }
@@ -106,6 +111,22 @@ void dp_tables_set_peer(struct dp_tables *tables, uint32_t number, struct dp_pee
 
 	/* Release: a reader that finds the peer finds it whole. */
 	atomic_store_explicit(&array->slots[number], peer, memory_order_release);
+}
+
+int dp_tables_set_filter(
+	struct dp_tables *tables, struct dp_rcu *rcu, const struct dp_config *config)
+{
+	struct in_filter *old = atomic_load_explicit(&tables->filter, memory_order_relaxed);
+	struct in_filter *new;
+
+	errno = ENOMEM;
+	new = filter_new(config);
+	if (!new)
+		return -errno;
+	/* Release: a reader that finds the new one finds it whole. */
+	atomic_store_explicit(&tables->filter, new, memory_order_release);
+	dp_rcu_retire(rcu, destroy_filter, old);
+	return 0;
 }
 
 void dp_tables_publish_view(

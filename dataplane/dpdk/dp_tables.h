@@ -31,7 +31,7 @@ struct dp_tables {
 	_Atomic(struct dp_underlay_view *)
 		view;                /* writer: control; NULL: ports without a kernel device */
 	_Atomic uint64_t generation; /* of the view; never 0 */
-	struct in_filter *filter;    /* fixed at start */
+	_Atomic(struct in_filter *) filter; /* writer: control */
 };
 
 /**
@@ -47,6 +47,9 @@ BASE_MUST_CHECK int dp_tables_reserve(
 	struct dp_tables *tables, struct dp_rcu *rcu, uint32_t capacity);
 /** Control: make slot @number, reserved before, point to @peer (NULL: to nothing). */
 void dp_tables_set_peer(struct dp_tables *tables, uint32_t number, struct dp_peer *peer);
+/** Control: filter by @config's rules from now on; the old filter is retired. 0, -ENOMEM, -EINVAL. */
+BASE_MUST_CHECK int dp_tables_set_filter(
+	struct dp_tables *tables, struct dp_rcu *rcu, const struct dp_config *config);
 /** Control: take over a new view; the old one is retired. */
 void dp_tables_publish_view(
 	struct dp_tables *tables, struct dp_rcu *rcu, struct dp_underlay_view *view);
@@ -60,6 +63,13 @@ static inline struct dp_peer *dp_tables_peer(const struct dp_tables *tables, uin
 	if (number >= peers->capacity)
 		return NULL;
 	return atomic_load_explicit(&peers->slots[number], memory_order_acquire);
+}
+
+/** Reader: the filter, until its next quiescent state. */
+static inline const struct in_filter *dp_tables_filter(const struct dp_tables *tables)
+{
+	/* Acquire pairs with the release in dp_tables_set_filter(). */
+	return atomic_load_explicit(&tables->filter, memory_order_acquire);
 }
 
 #endif
