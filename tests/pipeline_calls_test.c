@@ -7,6 +7,7 @@
 #include "pipeline_lab.h"
 
 #include "base_clock.h"
+#include "pipeline_sanitizer.h"
 #include "watch_thread.h"
 
 #include <pthread.h>
@@ -104,6 +105,8 @@ static void pump(struct lab_peer *peer)
 			in += 2;
 		}
 		n = rte_ring_dequeue_burst(tx, (void **)pkts, DP_BURST, NULL);
+		for (unsigned i = 0; i < n; i++)
+			lab_sanitizer_take(pkts[i]);
 		rte_pktmbuf_free_bulk(pkts, n);
 		left += n;
 		n = rte_ring_dequeue_burst(lab.host_ring, (void **)pkts, DP_BURST, NULL);

@@ -7,11 +7,15 @@
 #include "base_bytes.h"
 #include "cr_noise.h"
 #include "in_offload.h"
+#include "pipeline_sanitizer.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
+#include <unistd.h>
 #include <cmocka.h>
+
+#include <rte_launch.h>
 
 #define START_NS (1000 * BASE_NS_PER_S)
 #define RUNS_MAX 200
@@ -100,6 +104,7 @@ void lab_inject_frame(struct lab *lab, const void *frame, uint32_t len)
 
 	assert_non_null(m);
 	memcpy(rte_pktmbuf_append(m, (uint16_t)len), frame, len);
+	lab_sanitizer_give(m);
 	assert_int_equal(rte_ring_enqueue(dp_test_port_rx(lab->dp, 0, lab->rx_queue), m), 0);
 	lab->frames_in++;
 }
@@ -167,18 +172,28 @@ static void unwrap(struct lab *lab, struct rte_mbuf *m)
 	lab->frames_out++;
 }
 
-static bool take_frames(struct lab *lab)
+bool lab_take_frames(struct lab *lab)
 {
 	struct rte_mbuf *m;
 	bool any = false;
 
 	for (unsigned q = 0; q < lab->dp->ports[0].n_queues; q++) {
 		while (rte_ring_dequeue(dp_test_port_tx(lab->dp, 0, q), (void **)&m) == 0) {
+			lab_sanitizer_take(m);
 			unwrap(lab, m);
 			any = true;
 		}
 	}
 	return any;
+}
+
+static bool has_frames(const struct lab *lab)
+{
+	for (unsigned q = 0; q < lab->dp->ports[0].n_queues; q++) {
+		if (rte_ring_count(dp_test_port_rx(lab->dp, 0, q)) > 0)
+			return true;
+	}
+	return false;
 }
 
 void lab_run(struct lab *lab, uint64_t later_ns)
@@ -191,8 +206,8 @@ void lab_run(struct lab *lab, uint64_t later_ns)
 
 		do {
 			dp_test_round(lab->dp, lab->now_ns);
-			moved = take_frames(lab);
-			moved |= rte_ring_count(dp_test_port_rx(lab->dp, 0, lab->rx_queue)) > 0;
+			moved = lab_take_frames(lab);
+			moved |= has_frames(lab);
 		} while (moved);
 		dp_service(lab->dp);
 		for (unsigned p = 0; p < lab->n_peers; p++) {
@@ -215,7 +230,7 @@ void lab_run(struct lab *lab, uint64_t later_ns)
 void lab_poll(struct lab *lab)
 {
 	lab->now_ns = base_clock_now_ns();
-	take_frames(lab);
+	lab_take_frames(lab);
 	dp_service(lab->dp);
 	for (unsigned p = 0; p < lab->n_peers; p++)
 		wg_tick(lab->peers[p].device, lab->now_ns);
@@ -428,13 +443,57 @@ static void on_event(void *ctx, const struct dp_event *event)
 	lab->n_handshakes += event->type == DP_EVENT_HANDSHAKE;
 }
 
-void lab_init(struct lab *lab, const struct lab_options *options)
+static int worker_main(void *arg)
+{
+	int result = dp_worker_main(arg);
+
+	lab_sanitizer_give(arg);
+	return result;
+}
+
+/* As dp_new() starts them, but once the test's ring is in the host interface's place. */
+static void start_threads(struct lab *lab)
+{
+	struct dp *dp = lab->dp;
+
+	dp->is_stepped = false;
+	lab->now_ns = base_clock_now_ns();
+	assert_int_equal(dp_handshake_start(dp->handshake, 0), 0);
+	for (unsigned i = 0; i < dp->n_workers; i++) {
+		assert_int_equal(
+			rte_eal_remote_launch(worker_main, &dp->workers[i], dp->workers[i].lcore),
+			0);
+		dp->n_running = i + 1;
+	}
+}
+
+/* As dp_free() stops them. */
+static void stop_threads(struct lab *lab)
+{
+	struct dp *dp = lab->dp;
+
+	dp_peers_fini(dp);
+	dp_handshake_stop(dp->handshake);
+	atomic_store(&dp->must_stop, true);
+	for (unsigned i = 0; i < dp->n_running; i++)
+		dp_idle_wake(dp->workers[i].idle);
+	for (unsigned i = 0; i < dp->n_running; i++) {
+		rte_eal_wait_lcore(dp->workers[i].lcore);
+		lab_sanitizer_take(&dp->workers[i]);
+	}
+	dp->n_running = 0;
+}
+
+static void config_make(struct dp_config *ret_config, const struct lab_options *options)
 {
 	/* UDP to port 8765 of this host, from anybody; everything else is denied. */
 	static const struct dp_filter_rule rule = {
 		.port_first = 8765, .port_last = 8765, .proto = IN_PROTO_UDP};
-	struct dp_config config = {
-		.ports = {{.kind = DP_PORT_RING, .device = "lab"}},
+
+	*ret_config = (struct dp_config){
+		.ports = {{.kind = DP_PORT_RING,
+			.device = "lab",
+			.n_queues = (uint16_t)options->n_queues}},
 		.n_ports = 1,
 		.listen_port = LAB_PORT,
 		.n_workers = options->n_workers ? options->n_workers : 1,
@@ -445,29 +504,54 @@ void lab_init(struct lab *lab, const struct lab_options *options)
 		.rules = &rule,
 		.n_rules = 1,
 	};
+	key_make(&ret_config->private_key, 0x11);
+	assert_int_equal(base_ifaddr_parse(&ret_config->host_addrs[0], "10.9.0.1/24"), 0);
+	assert_int_equal(base_ifaddr_parse(&ret_config->host_addrs[1], "fd00::1/64"), 0);
+}
+
+void lab_eal(unsigned n_workers, unsigned memory_mb)
+{
+	struct dp_config config = {.memory_mb = memory_mb};
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+	struct base_error error;
+
+	for (unsigned i = 0; i < n_workers; i++)
+		config.worker_cpus[i] = i % (unsigned)cpus;
+	if (dp_eal_init(&config, n_workers, NULL, &error) != 0)
+		fail_msg("%s", error.text);
+	lab_sanitizer_init();
+}
+
+void lab_init(struct lab *lab, const struct lab_options *options)
+{
+	struct dp_config config;
 	struct base_error error;
 
 	assert_int_equal(cr_init(), 0);
 	memset(lab, 0, sizeof(*lab));
 	lab->now_ns = START_NS;
-	key_make(&config.private_key, 0x11);
-	assert_int_equal(base_ifaddr_parse(&config.host_addrs[0], "10.9.0.1/24"), 0);
-	assert_int_equal(base_ifaddr_parse(&config.host_addrs[1], "fd00::1/64"), 0);
+	config_make(&config, options);
+	lab_eal(0, config.memory_mb);
 	lab->dp = dp_test_new(&config, &(struct dp_callbacks){.event = on_event}, lab, &error);
 	if (!lab->dp)
 		fail_msg("%s", error.text);
 	lab->dp->step_ns = lab->now_ns;
+	lab_sanitizer_watch(lab->dp);
 	lab->pkts_at_start = rte_mempool_avail_count(lab->dp->pool);
 	lab->host_ring = rte_ring_create("lab_host", 1024, SOCKET_ID_ANY, 0);
 	assert_non_null(lab->host_ring);
 	dp_test_set_host_ring(lab->dp, lab->host_ring);
 	lab->peers[0].endpoint = lab_endpoint(options->is_v6, 0);
+	if (options->has_threads)
+		start_threads(lab);
 }
 
 void lab_fini(struct lab *lab)
 {
 	struct lab_pkt pkt;
 
+	if (lab->dp->n_running)
+		stop_threads(lab);
 	while (lab_host_take(lab, &pkt))
 		;
 	for (unsigned i = 0; i < lab->n_peers; i++) {

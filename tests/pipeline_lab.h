@@ -2,7 +2,7 @@
 /*
  * A laboratory for the packet path: one dataplane on a ring port, stepped by the test, and peers played by wg's
  * whole-packet door (another use of the same core, without any of the dataplane's code). No root, no
- * hugepages, no threads, and time is the test's.
+ * hugepages, no threads (unless asked for), and time is the test's.
  *
  *	peer's wg_output -> frame -> port's rx ring -> worker -> host ring -> lab_host_take()
  *	lab_host_put() -> worker -> port's tx ring -> frame checked, unwrapped -> peer's wg_input -> deliver
@@ -46,7 +46,7 @@ struct lab_peer {
 	struct lab_queue kept;
 };
 
-#define LAB_PEERS_MAX 4
+#define LAB_PEERS_MAX 64
 
 struct lab {
 	struct dp *dp;
@@ -68,10 +68,17 @@ struct lab {
 /** What is not the default. */
 struct lab_options {
 	unsigned n_workers; /* 0: 1 */
+	unsigned n_queues;  /* of the port; 0: one per worker */
+	bool has_threads;   /* the dataplane's own: handshake thread, lcores; see lab_poll() */
 	bool is_v6;         /* outer addresses of the peers */
 	const char *crypto;
 };
 
+/**
+ * Before the first lab_init(): lcores for that many workers with threads, sharing the CPUs that there are. A
+ * process that runs none needs no call.
+ */
+void lab_eal(unsigned n_workers, unsigned memory_mb);
 void lab_init(struct lab *lab, const struct lab_options *options);
 void lab_fini(struct lab *lab);
 
@@ -83,6 +90,9 @@ struct lab_peer *lab_peer_add(struct lab *lab, bool knows_endpoint, bool has_psk
 
 /** Let time pass and messages flow until nothing moves. */
 void lab_run(struct lab *lab, uint64_t later_ns);
+
+/** Frames that the gateway sent go to their peers; false: there were none. */
+bool lab_take_frames(struct lab *lab);
 
 /** With real threads: take frames, let the peers' timers run, once, by the real clock. */
 void lab_poll(struct lab *lab);

@@ -321,11 +321,11 @@ static void test_set_refuses(void **state)
 static void test_hand_over(void **state)
 {
 	lab_init(&lab, &(struct lab_options){.n_workers = 3});
-	for (unsigned i = 0; i < LAB_PEERS_MAX; i++)
+	for (unsigned i = 0; i < 4; i++)
 		lab_peer_add(&lab, i % 2, false);
 	for (unsigned round = 0; round < 20; round++) {
 		lab.rx_queue = round % 3;
-		for (unsigned i = 0; i < LAB_PEERS_MAX; i++) {
+		for (unsigned i = 0; i < lab.n_peers; i++) {
 			char text[32];
 
 			snprintf(text, sizeof(text), "10.9.0.%u", 2 + i);

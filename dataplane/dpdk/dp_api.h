@@ -43,6 +43,7 @@ const char *dp_port_kind_name(enum dp_port_kind kind);
 struct dp_port_config {
 	enum dp_port_kind kind;
 	char device[DP_DEVICE_NAME_LEN]; /* kernel interface, or a label for ring and null ports */
+	uint16_t n_queues; /* ring and null: each way; 0: one per worker. Others: the device's */
 };
 
 enum dp_idle_mode {

@@ -81,8 +81,12 @@ static unsigned device_queues(const char *device)
 /* A device of the kernel's spreads its packets over all the queues that it has; the others have as many as they need. */
 static unsigned port_queues(const struct dp_port_config *port, unsigned n_workers)
 {
-	unsigned n = port->kind == DP_PORT_AF_XDP ? device_queues(port->device) : n_workers;
+	unsigned n = n_workers;
 
+	if (port->kind == DP_PORT_AF_XDP)
+		n = device_queues(port->device);
+	else if (port->n_queues)
+		n = port->n_queues;
 	return RTE_MIN(n, (unsigned)DP_PORT_QUEUES_MAX);
 }
 
@@ -329,12 +333,10 @@ static int attach_xdp(struct dp_port *port, unsigned i, struct base_error *ret_e
 	return attach(port, args, ret_error);
 }
 
-static int attach_packet(
-	struct dp_port *port, unsigned i, unsigned n_workers, struct base_error *ret_error)
+static int attach_packet(struct dp_port *port, unsigned i, struct base_error *ret_error)
 {
 	char args[160];
 
-	port->n_queues = (uint16_t)RTE_MIN(n_workers, (unsigned)DP_PORT_QUEUES_MAX);
 	port->filters_local = true;
 	snprintf(port->vdev, sizeof(port->vdev), "net_af_packet%u", i);
 	/* A frame takes 2 KiB of a 64 KiB block; 1,024 of them per queue and direction. */
@@ -343,13 +345,11 @@ static int attach_packet(
 	return attach(port, args, ret_error);
 }
 
-static int attach_ring(
-	struct dp_port *port, unsigned i, unsigned n_workers, struct base_error *ret_error)
+static int attach_ring(struct dp_port *port, unsigned i, struct base_error *ret_error)
 {
 	char name[20];
 	int id;
 
-	port->n_queues = (uint16_t)RTE_MIN(n_workers, (unsigned)DP_PORT_QUEUES_MAX);
 	for (unsigned q = 0; q < port->n_queues; q++) {
 		snprintf(name, sizeof(name), "dp_port%u_rx%u", i, q);
 		port->rx_rings[q] = rte_ring_create(name, DP_PORT_DESCS, SOCKET_ID_ANY, 0);
@@ -371,10 +371,8 @@ static int attach_ring(
 	return 0;
 }
 
-static int attach_null(
-	struct dp_port *port, unsigned i, unsigned n_workers, struct base_error *ret_error)
+static int attach_null(struct dp_port *port, unsigned i, struct base_error *ret_error)
 {
-	port->n_queues = (uint16_t)RTE_MIN(n_workers, (unsigned)DP_PORT_QUEUES_MAX);
 	snprintf(port->vdev, sizeof(port->vdev), "net_null%u", i);
 	return attach(port, "size=64,copy=0", ret_error);
 }
@@ -432,11 +430,11 @@ static int attach_by_kind(struct dp_port *port, const struct dp_config *config, 
 		return error ? error : attach_xdp(port, i, ret_error);
 	case DP_PORT_AF_PACKET:
 		error = check_device(port, ret_error);
-		return error ? error : attach_packet(port, i, config->n_workers, ret_error);
+		return error ? error : attach_packet(port, i, ret_error);
 	case DP_PORT_RING:
-		return attach_ring(port, i, config->n_workers, ret_error);
+		return attach_ring(port, i, ret_error);
 	case DP_PORT_NULL:
-		return attach_null(port, i, config->n_workers, ret_error);
+		return attach_null(port, i, ret_error);
 	}
 	return base_error_set(ret_error, -EINVAL, "port %s: unknown kind", port->device);
 }
@@ -450,6 +448,7 @@ int dp_port_start(struct dp_port *port, const struct dp_config *config, unsigned
 
 	*port = (struct dp_port){.kind = config->ports[i].kind, .xdp_fd = -1};
 	snprintf(port->device, sizeof(port->device), "%s", config->ports[i].device);
+	port->n_queues = (uint16_t)port_queues(&config->ports[i], config->n_workers);
 	family = port->kind == DP_PORT_AF_XDP ? FAMILY_AF_XDP : FAMILY_AF_PACKET;
 	n_before = dp_idle_find_sockets(family, before, SOCKETS_MAX);
 	error = attach_by_kind(port, config, i, ret_error);
