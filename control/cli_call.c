@@ -124,16 +124,25 @@ static json_t *read_reply(const struct cli *cli, CURL *curl, const struct reply 
 	return NULL;
 }
 
-json_t *cli_call(const struct cli *cli, const char *path, json_t *body, long timeout_s,
+/* What is asked: @method NULL is GET, or POST where there is a body. */
+struct question {
+	const char *method, *path;
+	json_t *body;
+	long timeout_s;
+};
+
+static json_t *exchange(const struct cli *cli, const struct question *question,
 	struct cli_error *ret_error, struct base_error *ret_reason)
 {
+	json_t *body = question->body;
+	long timeout_s = question->timeout_s;
 	CURL *curl = curl_easy_init();
 	char url[2048], *text = NULL;
 	struct reply reply = {0};
 	json_t *document = NULL;
 	CURLcode rc = CURLE_OUT_OF_MEMORY;
 
-	snprintf(url, sizeof(url), "http://sandd-gw%s", path);
+	snprintf(url, sizeof(url), "http://sandd-gw%s", question->path);
 	if (body)
 		text = json_dumps(body, JSON_COMPACT);
 	if (!curl || (body && !text)) {
@@ -147,6 +156,8 @@ json_t *cli_call(const struct cli *cli, const char *path, json_t *body, long tim
 	curl_easy_setopt(curl, CURLOPT_TIMEOUT, timeout_s > 0 ? timeout_s : CALL_TIMEOUT_S);
 	curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_data);
 	curl_easy_setopt(curl, CURLOPT_WRITEDATA, &reply);
+	if (question->method)
+		curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, question->method);
 	if (text) {
 		curl_easy_setopt(curl, CURLOPT_POSTFIELDS, text);
 		curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE, (long)strlen(text));
@@ -162,6 +173,27 @@ out:
 	free(text);
 	free(reply.text);
 	return document;
+}
+
+json_t *cli_call(const struct cli *cli, const char *path, json_t *body, long timeout_s,
+	struct cli_error *ret_error, struct base_error *ret_reason)
+{
+	return exchange(cli, &(struct question){.path = path, .body = body, .timeout_s = timeout_s},
+		ret_error, ret_reason);
+}
+
+static json_t *told(const struct cli *cli, json_t *document, const struct cli_error *error,
+	const struct base_error *reason)
+{
+	if (!document) {
+		cli_fail(cli, 0, "unreachable", "%s", reason->text);
+		return NULL;
+	}
+	if (!error->code)
+		return document;
+	cli_fail(cli, 0, error->code, "%s", error->message);
+	json_decref(document);
+	return NULL;
 }
 
 int cli_fail(const struct cli *cli, int exit_code, const char *code, const char *fmt, ...)
@@ -192,15 +224,26 @@ json_t *cli_get(const struct cli *cli, const char *path)
 	struct base_error reason;
 	json_t *document = cli_call(cli, path, NULL, 0, &error, &reason);
 
-	if (!document) {
-		cli_fail(cli, 0, "unreachable", "%s", reason.text);
-		return NULL;
-	}
-	if (!error.code)
-		return document;
-	cli_fail(cli, 0, error.code, "%s", error.message);
-	json_decref(document);
-	return NULL;
+	return told(cli, document, &error, &reason);
+}
+
+json_t *cli_post(const struct cli *cli, const char *path, json_t *body)
+{
+	struct cli_error error = {0};
+	struct base_error reason;
+	json_t *document = cli_call(cli, path, body, 0, &error, &reason);
+
+	return told(cli, document, &error, &reason);
+}
+
+json_t *cli_delete(const struct cli *cli, const char *path)
+{
+	struct cli_error error = {0};
+	struct base_error reason;
+	json_t *document =
+		exchange(cli, &(struct question){.method = "DELETE", .path = path}, &error, &reason);
+
+	return told(cli, document, &error, &reason);
 }
 
 int cli_print_json(json_t *document)

@@ -50,6 +50,8 @@ extern const size_t cli_n_commands;
 int cli_status(struct cli *cli, int argc, char **argv);
 int cli_peers(struct cli *cli, int argc, char **argv);
 int cli_stats(struct cli *cli, int argc, char **argv);
+int cli_trace(struct cli *cli, int argc, char **argv);
+int cli_capture(struct cli *cli, int argc, char **argv);
 int cli_daemons(struct cli *cli, int argc, char **argv);
 int cli_exec(struct cli *cli, int argc, char **argv);
 int cli_peer_config(struct cli *cli, int argc, char **argv);
@@ -85,6 +87,9 @@ json_t *cli_call(const struct cli *cli, const char *path, json_t *body, long tim
 
 /** GET for a command: the document, or NULL after telling the error. */
 json_t *cli_get(const struct cli *cli, const char *path);
+/** POST and DELETE for a command, the same way; @body is given up to the call. */
+json_t *cli_post(const struct cli *cli, const char *path, json_t *body);
+json_t *cli_delete(const struct cli *cli, const char *path);
 /** The end of what a command prints: CLI_OK, or CLI_FAILED after telling that it could not be written. */
 int cli_flush(void);
 /** Print a document on one line and free it; returns as cli_flush(). */

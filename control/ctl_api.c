@@ -255,12 +255,73 @@ out:
 	call_fini(&call);
 }
 
+/* ---- taps ---- */
+
+/* The document, or the error that errno names. */
+static void reply_tap(struct ws_http_req *req, json_t *document, const char *line)
+{
+	if (document) {
+		ws_http_reply(req, 200, document);
+		return;
+	}
+	switch (errno) {
+	case EINVAL:
+		ws_http_reply_error(req, 400, "bad_request", "%s", line);
+		break;
+	case ENOENT:
+		ws_http_reply_error(req, 404, "unknown_tap", "%s", line);
+		break;
+	case EBUSY:
+		ws_http_reply_error(req, 429, "busy", "%s", line);
+		break;
+	case ENOTSUP:
+		ws_http_reply_error(req, 409, "no_tunnel", "%s", line);
+		break;
+	default:
+		reply_document(req, NULL);
+		break;
+	}
+}
+
+static void on_tap_open(void *ctx, struct ws_http_req *req)
+{
+	const struct ctl_api *api = ctx;
+	struct base_error error = {0};
+	json_t *document =
+		ctl_taps_open(api->sources.taps, ws_http_body(req), ws_http_client(req), &error);
+
+	reply_tap(req, document, error.text);
+}
+
+static void on_tap_read(void *ctx, struct ws_http_req *req)
+{
+	const struct ctl_api *api = ctx;
+	json_t *document =
+		ctl_taps_read(api->sources.taps, ws_http_param(req, "id"), ws_http_body(req));
+
+	reply_tap(req, document,
+		errno == EINVAL ? "max must be a number of records, at most 2048"
+				: "no such trace or capture; what nobody reads ends by itself");
+}
+static_assert(CTL_TAP_RECORDS_MAX == 2048, "on_tap_read() names the limit");
+
+static void on_tap_close(void *ctx, struct ws_http_req *req)
+{
+	const struct ctl_api *api = ctx;
+
+	reply_tap(req, ctl_taps_close(api->sources.taps, ws_http_param(req, "id")),
+		"no such trace or capture");
+}
+
 static const struct ws_http_route routes[] = {
 	{"GET", "/v1/status", on_status},
 	{"GET", "/v1/peers", on_peers},
 	{"GET", "/v1/stats", on_stats},
 	{"GET", "/v1/daemons", on_daemons},
 	{"POST", "/v1/daemons/{id}/exec", on_exec},
+	{"POST", "/v1/taps", on_tap_open},
+	{"POST", "/v1/taps/{id}/read", on_tap_read},
+	{"DELETE", "/v1/taps/{id}", on_tap_close},
 };
 
 /* ---- life ---- */

@@ -8,6 +8,9 @@
  *	GET  /v1/stats                counters: workers, drops by reason, stages, controller
  *	GET  /v1/daemons              connected daemons, ordered by id
  *	POST /v1/daemons/{id}/exec    run a command there
+ *	POST /v1/taps                 begin a trace or a capture of packets
+ *	POST /v1/taps/{id}/read       what it has seen since the last time
+ *	DELETE /v1/taps/{id}          end it
  *
  * Errors are {"error": {"code", "message"}}. Times are whole seconds since 1970; what is not known
  * is null.
@@ -21,6 +24,7 @@
 #include "ws_http.h"
 #include "ctl_config.h"
 #include "ctl_controller.h"
+#include "ctl_tap.h"
 #include "ctl_tunnel.h"
 
 /** What the API tells about; all borrowed for its life. */
@@ -29,6 +33,7 @@ struct ctl_api_sources {
 	const struct ctl_tunnel *tunnel; /* NULL in direct mode */
 	struct ctl_controller *controller;
 	uint64_t started_ns;
+	struct ctl_taps *taps;
 };
 
 struct ctl_api;

@@ -40,7 +40,7 @@ static int index_peers(struct ctl_tunnel *tunnel)
 	return 0;
 }
 
-static const char *peer_name(const struct ctl_tunnel *tunnel, const struct cr_key *public_key)
+const char *ctl_tunnel_peer_name(const struct ctl_tunnel *tunnel, const struct cr_key *public_key)
 {
 	struct ctl_peer wanted = {.dp.public_key = *public_key};
 	const struct ctl_peer *key = &wanted, *const * found;
@@ -76,10 +76,11 @@ static void on_event(void *ctx, const struct dp_event *event)
 	switch (event->type) {
 	case DP_EVENT_HANDSHAKE:
 		log_event(tunnel, "peer %s: session confirmed",
-			peer_name(tunnel, &event->public_key));
+			ctl_tunnel_peer_name(tunnel, &event->public_key));
 		break;
 	case DP_EVENT_ENDPOINT_MOVED:
-		log_event(tunnel, "peer %s: now at %s", peer_name(tunnel, &event->public_key),
+		log_event(tunnel, "peer %s: now at %s",
+			ctl_tunnel_peer_name(tunnel, &event->public_key),
 			base_endpoint_print(endpoint, &event->endpoint));
 		break;
 	case DP_EVENT_PORT:
@@ -174,4 +175,27 @@ void ctl_tunnel_free(struct ctl_tunnel *tunnel)
 const struct dp *ctl_tunnel_dp(const struct ctl_tunnel *tunnel)
 {
 	return tunnel->dp;
+}
+
+const struct dp_config *ctl_tunnel_config(const struct ctl_tunnel *tunnel)
+{
+	return &tunnel->config->dp;
+}
+
+bool ctl_tunnel_peer_key(
+	const struct ctl_tunnel *tunnel, const char *name, struct cr_key *ret_public_key)
+{
+	for (size_t i = 0; i < tunnel->config->n_peers; i++) {
+		if (strcmp(tunnel->config->peers[i].name, name) != 0)
+			continue;
+		*ret_public_key = tunnel->config->peers[i].dp.public_key;
+		return true;
+	}
+	return false;
+}
+
+struct dp_tap *ctl_tunnel_tap(const struct ctl_tunnel *tunnel, const struct dp_tap_config *config,
+	struct base_error *ret_error)
+{
+	return dp_tap_start(tunnel->dp, config, ret_error);
 }

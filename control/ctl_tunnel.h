@@ -25,5 +25,15 @@ void ctl_tunnel_free(struct ctl_tunnel *tunnel);
 
 /** For status, peers and counters. */
 const struct dp *ctl_tunnel_dp(const struct ctl_tunnel *tunnel);
+const struct dp_config *ctl_tunnel_config(const struct ctl_tunnel *tunnel);
+
+/** A peer's name; "unknown" for a key that is nobody's. Borrowed. */
+const char *ctl_tunnel_peer_name(const struct ctl_tunnel *tunnel, const struct cr_key *public_key);
+/** A peer's key by its name; false: no such peer. */
+bool ctl_tunnel_peer_key(
+	const struct ctl_tunnel *tunnel, const char *name, struct cr_key *ret_public_key);
+/** dp_tap_start(); to be ended before the tunnel. */
+struct dp_tap *ctl_tunnel_tap(const struct ctl_tunnel *tunnel, const struct dp_tap_config *config,
+	struct base_error *ret_error);
 
 #endif

@@ -127,6 +127,7 @@ struct gateway {
 	struct ctl_tunnel *tunnel;
 	struct ws_service *service;
 	struct ctl_controller *controller;
+	struct ctl_taps *taps;
 	struct ctl_api *api;
 };
 
@@ -171,9 +172,13 @@ static int start_controller(struct gateway *gw)
 static int start_api(struct gateway *gw)
 {
 	struct ctl_api_sources sources = {
-		gw->config, gw->tunnel, gw->controller, base_clock_now_ns()};
+		gw->config, gw->tunnel, gw->controller, base_clock_now_ns(), NULL};
 	struct base_error err;
 
+	gw->taps = ctl_taps_new(ctl_loop_uv(gw->loop), gw->tunnel);
+	if (!gw->taps)
+		return failed(errno, "traces: out of memory");
+	sources.taps = gw->taps;
 	gw->api = ctl_api_new(gw->service, &sources, &err);
 	return gw->api ? 0 : failed(0, err.text);
 }
@@ -257,6 +262,7 @@ static void stop_all(struct gateway *gw)
 {
 	ctl_notify_free(gw->notify);
 	ctl_api_free(gw->api);
+	ctl_taps_free(gw->taps);
 	ctl_controller_free(gw->controller);
 	ws_service_free(gw->service);
 	ctl_tunnel_free(gw->tunnel);

@@ -15,7 +15,7 @@ _sandctl_names() {
 
 _sandctl() {
 	local word=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
-	local commands="status peers stats daemons exec peer-config"
+	local commands="status peers stats trace capture daemons exec peer-config"
 	local common="--json --socket --help --version"
 	local command="" at=0 i words=""
 
@@ -35,7 +35,15 @@ _sandctl() {
 		mapfile -t COMPREPLY < <(compgen -f -- "$word")
 		return
 		;;
-	--timeout | --env | --cwd | --endpoint | --address)
+	--peer)
+		mapfile -t COMPREPLY < <(compgen -W "$(_sandctl_names peers name)" -- "$word")
+		return
+		;;
+	--side)
+		mapfile -t COMPREPLY < <(compgen -W "inner outer" -- "$word")
+		return
+		;;
+	--timeout | --count | --seconds | --snaplen | --env | --cwd | --endpoint | --address)
 		return
 		;;
 	esac
@@ -46,6 +54,8 @@ _sandctl() {
 		words=$common
 		((COMP_CWORD != at + 1)) || words+=" $(_sandctl_names peers name)"
 		;;
+	trace) words="--peer --count --seconds $common" ;;
+	capture) words="--side --out --peer --count --seconds --snaplen --force $common" ;;
 	exec)
 		words="--timeout --env --cwd -- $common"
 		((COMP_CWORD != at + 1)) || words+=" $(_sandctl_names daemons id)"

@@ -17,6 +17,22 @@ static const struct option exec_options[] = {
 	{"cwd", required_argument, NULL, 'C'},
 	{0},
 };
+static const struct option trace_options[] = {
+	{"peer", required_argument, NULL, 'p'},
+	{"count", required_argument, NULL, 'n'},
+	{"seconds", required_argument, NULL, 's'},
+	{0},
+};
+static const struct option capture_options[] = {
+	{"side", required_argument, NULL, 'i'},
+	{"peer", required_argument, NULL, 'p'},
+	{"count", required_argument, NULL, 'n'},
+	{"seconds", required_argument, NULL, 's'},
+	{"snaplen", required_argument, NULL, 'l'},
+	{"out", required_argument, NULL, 'o'},
+	{"force", no_argument, NULL, 'f'},
+	{0},
+};
 static const struct option peer_config_options[] = {
 	{"endpoint", required_argument, NULL, 'E'},
 	{"out", required_argument, NULL, 'o'},
@@ -32,6 +48,35 @@ const struct cli_command cli_commands[] = {
 	{"peers", "[NAME]", "the tunnel's peers; of one, everything", "", no_options, cli_peers},
 	{"stats", "", "traffic, cycles per packet and stage, drops by reason", "", no_options,
 		cli_stats},
+	{"trace", "[--peer NAME] [--count N] [--seconds S]",
+		"packets as they pass: where each ended, why, and whose it was",
+		"  --peer NAME   of this peer alone\n"
+		"  --count N     end after so many (default 1000)\n"
+		"  --seconds S   end after so long (default 60)\n"
+		"\n"
+		"A line is the end of a packet on a thread: time, worker, direction, place of the\n"
+		"walk, verdict (sent, delivered, staged..., or the reason of a drop; sandctl "
+		"stats\n"
+		"--explain tells what they mean), peer, outer addresses, inner ones. No payloads.\n"
+		"Interrupt it to end it early.\n",
+		trace_options, cli_trace},
+	{"capture",
+		"--side inner|outer --out FILE [--peer NAME] [--count N]\n"
+		"               [--seconds S] [--snaplen BYTES] [--force]",
+		"packets into a file for tcpdump, tshark or Wireshark",
+		"  --side SIDE      inner: decrypted packets; outer: Ethernet frames\n"
+		"  --out FILE       pcapng, mode 0600; - is standard output\n"
+		"  --peer NAME      of this peer alone\n"
+		"  --count N        end after so many (default 10000)\n"
+		"  --seconds S      end after so long (default 60)\n"
+		"  --snaplen BYTES  of each packet (default 2048, the most)\n"
+		"  --force          overwrite FILE\n"
+		"\n"
+		"Inner packets that were dropped are there too; the comment of each says what "
+		"became\n"
+		"of it. The gateway's log says who captured. Live:\n"
+		"  sandctl capture --side inner --out - | tcpdump -nr -\n",
+		capture_options, cli_capture},
 	{"daemons", "", "connected daemons", "", no_options, cli_daemons},
 	{"exec", "ID [--timeout S] [--env NAME=VALUE]... [--cwd DIR] -- COMMAND...",
 		"run a command on a daemon",
