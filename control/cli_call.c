@@ -240,8 +240,8 @@ json_t *cli_delete(const struct cli *cli, const char *path)
 {
 	struct cli_error error = {0};
 	struct base_error reason;
-	json_t *document =
-		exchange(cli, &(struct question){.method = "DELETE", .path = path}, &error, &reason);
+	json_t *document = exchange(
+		cli, &(struct question){.method = "DELETE", .path = path}, &error, &reason);
 
 	return told(cli, document, &error, &reason);
 }

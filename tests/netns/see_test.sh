@@ -1,0 +1,214 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-3-Clause
+# What an operator sees inside a running tunnel: traces with the verdict of good, forged and unwanted packets,
+# captures of both sides as tcpdump and tshark read them, statistics with reasons explained, and what
+# is refused. Needs root; topology in scripts/lab-lib.sh.
+set -euo pipefail
+. "$(dirname "$0")/lib.sh"
+
+hostile() {
+	in_peer "$REPO/tests/netns/hostile.py" "$@"
+}
+
+# look_at NAME SECONDS OPTIONS... -- CMD...: a trace or capture that runs while the command does; what it
+# printed is in $LAB_DIR/NAME.
+look_at() {
+	local name=$1 seconds=$2 options=() pid
+
+	shift 2
+	while [[ $1 != -- ]]; do
+		options+=("$1")
+		shift
+	done
+	shift
+	gwctl "${options[@]}" --seconds "$seconds" >"$LAB_DIR/$name" 2>"$LAB_DIR/$name.err" &
+	pid=$!
+	sleep 0.5
+	"$@" || true
+	if ! wait "$pid"; then
+		cat "$LAB_DIR/$name.err"
+		return 1
+	fi
+}
+
+# trace_has FILE JQ: a record that fits.
+trace_has() {
+	jq -e "[.records[] | select($2)] | length > 0" "$LAB_DIR/$1"
+}
+
+trace_lacks() {
+	jq -e "[.records[] | select($2)] | length == 0" "$LAB_DIR/$1"
+}
+
+line_has() {
+	cat "$LAB_DIR/$1"
+	grep -Eq "$2" "$LAB_DIR/$1"
+}
+
+# packets FILE FILTER: how many tshark finds.
+packets() {
+	tshark -r "$LAB_DIR/$1" -Y "$2" 2>/dev/null | wc -l
+}
+
+packets_are() {
+	local n
+
+	n=$(packets "$1" "$2")
+	echo "$n, wanted $3 or more of: $2"
+	((n >= $3))
+}
+
+no_packets_are() {
+	[[ $(packets "$1" "$2") == 0 ]]
+}
+
+forge_and_ping() {
+	hostile forge "$GW_UNDER4" "$GW_PORT" 3 under0 &
+	sleep 0.5
+	in_peer ping -q -i 0.2 -c 3 -w 5 "$GW4"
+	wait "$!"
+}
+
+# What no rule of the filter allows.
+unwanted() {
+	in_peer bash -c "echo nobody allows this >/dev/udp/$GW4/9"
+}
+
+strangers() {
+	hostile garbage "$GW_UNDER4" "$GW_PORT" 3
+	hostile bad_mac "$GW_UNDER4" "$GW_PORT" 3
+	unwanted
+	in_peer ping -q -i 0.2 -c 2 -w 3 "$GW4"
+}
+
+pings() {
+	in_peer ping -q -i 0.2 -c 3 -w 5 "$GW4"
+	in_peer ping -q -i 0.2 -c 3 -w 5 "$GW6"
+	unwanted
+}
+
+traces() {
+	check "trace runs" look_at trace 4 trace --json -- strangers
+	check "trace: the ping was delivered" trace_has trace '.verdict == "delivered" and .peer == "worker-1"
+		and .at == "deliver" and .inner.src == "'"$PEER4"'" and .inner.dst == "'"$GW4"'"
+		and .inner.proto == 1 and .src == "'"$PEER_UNDER4:$PEER_PORT"'" and .message.type == "data"'
+	check "trace: the answer was sent" trace_has trace '.verdict == "sent" and .peer == "worker-1"
+		and .direction == "out" and .inner.dst == "'"$PEER4"'" and .dst == "'"$PEER_UNDER4:$PEER_PORT"'"'
+	check "trace: garbage" trace_has trace '.verdict == "unknown_type" and .dropped and .at == "rx" and .peer == null'
+	check "trace: a handshake for nobody" trace_has trace '.verdict == "handshake_bad_mac1" and .message.type == "initiation"'
+	check "trace: filtered" trace_has trace '.verdict == "filter_no_rule" and .inner.dst_port == 9 and .peer == "worker-1"'
+	check "trace: no bytes of anybody" trace_lacks trace 'has("data")'
+	check "trace of one peer runs" look_at one 4 trace --peer worker-1 --json -- strangers
+	check "trace of one peer: its packets" trace_has one '.verdict == "delivered" and .peer == "worker-1"'
+	check "trace of one peer: not the strangers'" trace_lacks one '.verdict == "unknown_type"'
+	check "trace as text" look_at text 4 trace -- forge_and_ping
+	check "text: a forged packet" line_has text "w0 +in +decap +DROP forged +worker-1 +from $PEER_UNDER4:[0-9]+ data #[0-9]+"
+	check "text: the ping" line_has text "delivered +worker-1 .* \| $PEER4 > $GW4 icmp echo request 84 B"
+	check "trace ends at its count" look_at count 20 trace --count 2 --json -- pings
+	check "trace: so many" jq -e '.records | length == 2' "$LAB_DIR/count"
+}
+
+file_mode_is() {
+	stat -c %a "$LAB_DIR/$1"
+	[[ $(stat -c %a "$LAB_DIR/$1") == "$2" ]]
+}
+
+captures() {
+	check "inner capture runs" look_at inner.out 4 capture --side inner --out "$LAB_DIR/inner.pcapng" -- pings
+	check "inner: pings in" packets_are inner.pcapng "icmp.type == 8 && ip.src == $PEER4 && frame.packet_flags_direction == 1" 3
+	check "inner: answers out" packets_are inner.pcapng "icmp.type == 0 && ip.dst == $PEER4 && frame.packet_flags_direction == 2" 3
+	check "inner: IPv6 too" packets_are inner.pcapng "icmpv6.type == 128 && ipv6.src == $PEER6" 3
+	check "inner: what the filter dropped, and that it did" packets_are inner.pcapng \
+		'udp.dstport == 9 && frame.comment == "dropped: filter_no_rule, peer worker-1"' 1
+	check "inner: nothing is malformed" no_packets_are inner.pcapng "_ws.malformed"
+	check "inner: its interface is named" packets_are inner.pcapng 'frame.interface_name == "sandd0"' 3
+	check "inner: tcpdump reads it" tcpdump -nr "$LAB_DIR/inner.pcapng"
+	check "mode 0600" file_mode_is inner.pcapng 600
+	check "an old file stays" is_refused capture --side inner --out "$LAB_DIR/inner.pcapng"
+	check "outer capture runs" look_at outer.out 4 capture --side outer --snaplen 60 --force \
+		--out "$LAB_DIR/inner.pcapng" -- pings
+	check "outer: UDP to us" packets_are inner.pcapng "udp.dstport == $GW_PORT && ip.src == $PEER_UNDER4 && wg.type == 4" 6
+	check "outer: UDP from us" packets_are inner.pcapng "udp.srcport == $GW_PORT && ip.dst == $PEER_UNDER4" 6
+	check "outer: no inner packet shows" no_packets_are inner.pcapng "icmp"
+	check "outer: cut at the snaplen" no_packets_are inner.pcapng "frame.cap_len > 60"
+	check "capture of one peer into a pipe" piped_capture
+	check "log: who began, who ended" log_tells
+}
+
+# The reader at the other end of a pipe.
+piped_capture() {
+	gwctl capture --side inner --peer worker-1 --count 2 --out - 2>"$LAB_DIR/pipe.err" |
+		tcpdump -nr - >"$LAB_DIR/pipe" 2>/dev/null &
+	sleep 0.5
+	in_peer ping -q -i 0.2 -c 3 -w 5 "$GW4"
+	wait "$!"
+	grep -c "ICMP echo" "$LAB_DIR/pipe"
+	[[ $(grep -c "ICMP echo" "$LAB_DIR/pipe") == 2 ]]
+}
+
+log_tells() {
+	grep "audit: capture" "$LAB_DIR/gw.log"
+	grep -Eq "audit: capture inner of all peers begun by pid [0-9]+ \(uid 0\)" "$LAB_DIR/gw.log" &&
+		grep -Eq "audit: capture inner of peer worker-1 ended, by its operator: [0-9]+ records, 0 lost" \
+			"$LAB_DIR/gw.log"
+}
+
+# It fails, and says so.
+is_refused() {
+	! gwctl "$@" 2>"$LAB_DIR/refused" && grep . "$LAB_DIR/refused"
+}
+
+refusals() {
+	check "no such peer" is_refused trace --peer nobody
+	check "no such side" is_refused capture --side upper --out "$LAB_DIR/x"
+	check "no file" is_refused capture --side inner
+	check "no such folder" is_refused capture --side inner --out "$LAB_DIR/no/x"
+	check "a link is not followed" link_is_refused
+	check "five at once" fifth_is_refused
+}
+
+link_is_refused() {
+	ln -s "$LAB_DIR/elsewhere" "$LAB_DIR/link"
+	is_refused capture --side inner --force --out "$LAB_DIR/link" && [[ ! -e $LAB_DIR/elsewhere ]]
+}
+
+fifth_is_refused() {
+	local pids=()
+
+	for _ in 1 2 3 4; do
+		gwctl trace --seconds 3 >/dev/null 2>&1 &
+		pids+=("$!")
+	done
+	sleep 0.5
+	is_refused trace --seconds 1 && grep -q "end one of them" "$LAB_DIR/refused"
+	wait "${pids[@]}"
+}
+
+# Without a reader it ends by itself.
+abandoned_ends() {
+	curl -sf --unix-socket "$LAB_DIR/api.sock" -d '{"kind":"outer"}' http://sandd-gw/v1/taps
+	wait_for 15 grep -q "audit: capture outer of all peers ended, nobody reads it" "$LAB_DIR/gw.log"
+}
+
+main() {
+	need_lab "inside views"
+	if ! have tshark || ! have tcpdump; then
+		skip "inside views" "no tshark, no tcpdump"
+		exit 0
+	fi
+	lab_up
+	wg_start
+	gw_config af_packet
+	check "gateway starts" gw_start
+	wg_peer endpoint "$GW_UNDER4:$GW_PORT"
+	check "tunnel is up" ping_from peer "$GW4"
+	check "tunnel is up, v6" ping_from peer "$GW6"
+	traces
+	captures
+	refusals
+	check "an abandoned capture ends" abandoned_ends
+	check "the tunnel lives on" ping_from peer "$GW4"
+	exit "$FAILED"
+}
+
+main "$@"
