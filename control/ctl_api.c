@@ -4,6 +4,7 @@
 
 #include "base_clock.h"
 #include "ctl_quote.h"
+#include "ctl_stats.h"
 
 #include <libgen.h>
 #include <stdlib.h>
@@ -44,6 +45,25 @@ static void on_stats(void *ctx, struct ws_http_req *req)
 	const struct ctl_api *api = ctx;
 
 	reply_document(req, ctl_api_stats(&api->sources));
+}
+
+static void on_reasons(void *ctx, struct ws_http_req *req)
+{
+	reply_document(req, ctl_stats_reasons());
+}
+
+static void on_metrics(void *ctx, struct ws_http_req *req)
+{
+	const struct ctl_api_sources *sources = &((const struct ctl_api *)ctx)->sources;
+	char *text = ctl_stats_metrics(sources->tunnel ? ctl_tunnel_dp(sources->tunnel) : NULL,
+		ctl_registry_count(ctl_controller_registry(sources->controller)),
+		(base_clock_now_ns() - sources->started_ns) / BASE_NS_PER_S);
+
+	if (text)
+		ws_http_reply_text(
+			req, "application/openmetrics-text; version=1.0.0; charset=utf-8", text);
+	else
+		reply_document(req, NULL);
 }
 
 static void on_daemons(void *ctx, struct ws_http_req *req)
@@ -317,6 +337,8 @@ static const struct ws_http_route routes[] = {
 	{"GET", "/v1/status", on_status},
 	{"GET", "/v1/peers", on_peers},
 	{"GET", "/v1/stats", on_stats},
+	{"GET", "/v1/reasons", on_reasons},
+	{"GET", "/metrics", on_metrics},
 	{"GET", "/v1/daemons", on_daemons},
 	{"POST", "/v1/daemons/{id}/exec", on_exec},
 	{"POST", "/v1/taps", on_tap_open},

@@ -6,6 +6,8 @@
  *	GET  /v1/status               what runs, since when, on what
  *	GET  /v1/peers                the tunnel's peers, as in the configuration
  *	GET  /v1/stats                counters: workers, drops by reason, stages, controller
+ *	GET  /v1/reasons              why packets are dropped, explained
+ *	GET  /metrics                 the counters as OpenMetrics
  *	GET  /v1/daemons              connected daemons, ordered by id
  *	POST /v1/daemons/{id}/exec    run a command there
  *	POST /v1/taps                 begin a trace or a capture of packets

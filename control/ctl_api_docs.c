@@ -2,6 +2,7 @@
 /* What the API's GET routes answer, as JSON documents. Loop's thread. See ctl_api.h, openapi.yaml. */
 #include "base_clock.h"
 #include "ctl_api.h"
+#include "ctl_stats.h"
 
 #include <stdlib.h>
 #include <unistd.h>
@@ -161,91 +162,6 @@ json_t *ctl_api_peers(const struct ctl_api_sources *sources, uint64_t now_ns)
 
 /* ---- stats ---- */
 
-/* Every reason, those that never happened as well: a name that is missing was misspelt. */
-static json_t *drops_json(const uint64_t drop_pkts[DP_DROPS_MAX])
-{
-	json_t *drops = json_object();
-
-	for (unsigned i = 0; i < dp_drop_count(); i++)
-		json_object_set_new(drops, dp_drop_name(i), number(drop_pkts[i]));
-	return drops;
-}
-
-static json_t *stages_json(const struct dp_worker_stats *worker)
-{
-	json_t *list = json_array();
-
-	for (unsigned i = 0; i < DP_STAGE_COUNT; i++) {
-		uint64_t pkts = worker->stage_pkts[i], cycles = worker->stage_cycles[i];
-
-		json_array_append_new(list,
-			json_pack("{s:s, s:o, s:o, s:o}", "stage", dp_stage_name((enum dp_stage)i),
-				"pkts", number(pkts), "cycles", number(cycles), "cycles_per_pkt",
-				pkts ? json_real((double)cycles / (double)pkts) : json_null()));
-	}
-	return list;
-}
-
-static json_t *worker_json(const struct dp_worker_stats *worker)
-{
-	static const struct {
-		const char *name;
-		size_t offset;
-	} counters[] = {
-#define COUNTER(member) {#member, offsetof(struct dp_worker_stats, member)}
-		COUNTER(rx_pkts),
-		COUNTER(rx_bytes),
-		COUNTER(tx_pkts),
-		COUNTER(tx_bytes),
-		COUNTER(rx_bursts),
-		COUNTER(tx_bursts),
-		COUNTER(sealed_pkts),
-		COUNTER(sealed_bytes),
-		COUNTER(opened_pkts),
-		COUNTER(opened_bytes),
-		COUNTER(handed_over_pkts),
-		COUNTER(host_rx_pkts),
-		COUNTER(host_tx_pkts),
-		COUNTER(sleeps),
-		COUNTER(busy_cycles),
-		COUNTER(idle_cycles),
-#undef COUNTER
-	};
-	json_t *object = json_pack("{s:o, s:o, s:o, s:o}", "lcore", number(worker->lcore), "cpu",
-		number(worker->cpu), "stages", stages_json(worker), "drops",
-		drops_json(worker->drop_pkts));
-
-	for (size_t i = 0; i < BASE_ARRAY_LEN(counters); i++) {
-		uint64_t value;
-
-		memcpy(&value, (const char *)worker + counters[i].offset, sizeof(value));
-		json_object_set_new(object, counters[i].name, number(value));
-	}
-	return object;
-}
-
-static void add_tunnel_stats(json_t *object, const struct dp *dp)
-{
-	struct dp_stats *stats = calloc(1, sizeof(*stats));
-	json_t *workers = json_array();
-
-	if (stats) {
-		dp_stats_get(dp, stats);
-		for (unsigned i = 0; i < stats->n_workers; i++)
-			json_array_append_new(workers, worker_json(&stats->workers[i]));
-		json_object_set_new(object, "tsc_hz", number(stats->tsc_hz));
-		json_object_set_new(object, "handshakes", number(stats->handshakes));
-		json_object_set_new(object, "handshake_queue_full_pkts",
-			number(stats->handshake_queue_full_pkts));
-		json_object_set_new(object, "events_lost", number(stats->events_lost));
-		json_object_set_new(object, "keypairs", number(stats->keypairs));
-		json_object_set_new(object, "host",
-			json_pack("{s:o}", "drops", drops_json(stats->host_drop_pkts)));
-	}
-	json_object_set_new(object, "workers", workers);
-	free(stats);
-}
-
 static json_t *controller_stats(const struct ctl_controller *controller)
 {
 	const struct ctl_requests_stats *requests = ctl_controller_requests(controller);
@@ -273,7 +189,7 @@ json_t *ctl_api_stats(const struct ctl_api_sources *sources)
 	json_t *object = json_pack("{s:o}", "controller", controller_stats(sources->controller));
 
 	if (object && sources->tunnel)
-		add_tunnel_stats(object, ctl_tunnel_dp(sources->tunnel));
+		ctl_stats_add(object, ctl_tunnel_dp(sources->tunnel));
 	return object;
 }
 

@@ -43,13 +43,14 @@ _sandctl() {
 		mapfile -t COMPREPLY < <(compgen -W "inner outer" -- "$word")
 		return
 		;;
-	--timeout | --count | --seconds | --snaplen | --env | --cwd | --endpoint | --address)
+	--timeout | --watch | --count | --seconds | --snaplen | --env | --cwd | --endpoint | --address)
 		return
 		;;
 	esac
 	case $command in
 	"") words="$commands $common" ;;
-	status | stats | daemons) words=$common ;;
+	status | daemons) words=$common ;;
+	stats) words="--watch --explain $common" ;;
 	peers)
 		words=$common
 		((COMP_CWORD != at + 1)) || words+=" $(_sandctl_names peers name)"

@@ -17,6 +17,11 @@ static const struct option exec_options[] = {
 	{"cwd", required_argument, NULL, 'C'},
 	{0},
 };
+static const struct option stats_options[] = {
+	{"watch", required_argument, NULL, 'w'},
+	{"explain", no_argument, NULL, 'e'},
+	{0},
+};
 static const struct option trace_options[] = {
 	{"peer", required_argument, NULL, 'p'},
 	{"count", required_argument, NULL, 'n'},
@@ -46,8 +51,13 @@ const struct cli_command cli_commands[] = {
 	{"status", "", "what runs, on which ports and CPUs, since when", "", no_options,
 		cli_status},
 	{"peers", "[NAME]", "the tunnel's peers; of one, everything", "", no_options, cli_peers},
-	{"stats", "", "traffic, cycles per packet and stage, drops by reason", "", no_options,
-		cli_stats},
+	{"stats", "[--watch S] [--explain]",
+		"traffic, cycles per packet and stage, bursts, queues, drops by reason",
+		"  --watch S   again every S seconds: what was counted in them\n"
+		"  --explain   every drop reason with what it means\n"
+		"\n"
+		"GET /metrics on the socket has the same numbers for Prometheus and its like.\n",
+		stats_options, cli_stats},
 	{"trace", "[--peer NAME] [--count N] [--seconds S]",
 		"packets as they pass: where each ended, why, and whose it was",
 		"  --peer NAME   of this peer alone\n"

@@ -58,6 +58,7 @@ struct ws_http_req {
 	void (*gone)(void *user);
 	void *user;
 	char *reply;
+	const char *content_type;
 	size_t reply_len;
 	int status; /* 0: not replied yet */
 };
@@ -372,7 +373,8 @@ static int on_writable(struct ws_http_req *req)
 		return 0;
 	/* The transaction ends in this call, so the request must not be found on the socket any more. */
 	socket->state = NULL;
-	ret = ws_socket_reply(socket, status, application_json, body, len);
+	ret = ws_socket_reply(socket, status,
+		req->reply && req->content_type ? req->content_type : application_json, body, len);
 	req_end(req);
 	return ret;
 }
@@ -567,6 +569,15 @@ void ws_http_reply(struct ws_http_req *req, int status, json_t *body)
 		: NULL;
 	req->reply_len = req->reply ? strlen(req->reply) : 0;
 	json_decref(body);
+	lws_callback_on_writable(req->socket->wsi);
+}
+
+void ws_http_reply_text(struct ws_http_req *req, const char *content_type, char *text)
+{
+	req->status = 200;
+	req->content_type = content_type;
+	req->reply = text;
+	req->reply_len = strlen(text);
 	lws_callback_on_writable(req->socket->wsi);
 }
 

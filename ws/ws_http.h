@@ -55,6 +55,8 @@ void ws_http_on_gone(struct ws_http_req *req, void (*gone)(void *user), void *us
 
 /** Reply once; takes over the reference to @body (NULL: empty object). */
 void ws_http_reply(struct ws_http_req *req, int status, json_t *body);
+/** Reply 200 with a text of this type (borrowed for good); takes over @text, malloc'ed. */
+void ws_http_reply_text(struct ws_http_req *req, const char *content_type, char *text);
 /** {"error": {"code": "unknown_daemon", "message": "..."}} with @status. */
 BASE_PRINTF(4, 5)
 void ws_http_reply_error(

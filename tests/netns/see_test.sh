@@ -190,6 +190,56 @@ abandoned_ends() {
 	wait_for 15 grep -q "audit: capture outer of all peers ended, nobody reads it" "$LAB_DIR/gw.log"
 }
 
+explained() {
+	gwctl stats --explain | tee "$LAB_DIR/explained" |
+		grep -E "^filter_no_rule +[1-9][0-9]* +no rule of the filter allows this"
+	[[ $(grep -Ec '^(short_frame|host_write|handshake_replay) +[0-9]+ +[a-z]' "$LAB_DIR/explained") == 3 ]]
+}
+
+bursts_add_up() {
+	gwctl stats --json | jq -e '.workers[0]
+		| (.bursts.seal.pkts == .sealed_pkts) and ((.bursts.rx.sizes | add) == .rx_bursts)
+			and .queues.inner.size > 0 and .queues.inner.high > 0 and .queues.inner.now == 0'
+}
+
+host_calls_are_counted() {
+	gwctl stats --json | jq -e '.host | .rx_reads > 0 and .rx_pkts >= .rx_reads and .tx_writes > 0
+		and .tx_bytes > 84 and .queues.host.high > 0 and .queues.handshakes.size > 0'
+}
+
+# A second in which three pings pass.
+watched() {
+	gwctl stats --watch 2 --json >"$LAB_DIR/watch" &
+	local pid=$!
+
+	sleep 0.5
+	in_peer ping -q -i 0.2 -c 3 -w 5 "$GW4"
+	wait_for 5 test -s "$LAB_DIR/watch"
+	kill "$pid"
+	wait "$pid" || true
+	head -n 1 "$LAB_DIR/watch" | jq -e '.workers[0].opened_pkts | . >= 3 and . < 8'
+}
+
+# Every line is a comment or a sample; no metric has samples apart from its family; the end is told.
+metrics_are_well_formed() {
+	curl -sf --unix-socket "$LAB_DIR/api.sock" http://sandd-gw/metrics >"$LAB_DIR/metrics"
+	[[ $(tail -n 1 "$LAB_DIR/metrics") == "# EOF" ]]
+	! grep -Ev '^(# (TYPE|HELP|EOF)|sandd_[a-z_]+(\{[a-z]+="[^"]*"(,[a-z]+="[^"]*")*\})? [0-9]+$)' "$LAB_DIR/metrics"
+	[[ ! $(grep '^# TYPE' "$LAB_DIR/metrics" | sort | uniq -d) ]]
+	grep -E '^sandd_drop_pkts_total\{worker="0",reason="filter_no_rule"\} [1-9]' "$LAB_DIR/metrics"
+	grep -E '^sandd_burst_pkts_bucket\{worker="0",kind="rx",le="\+Inf"\} [1-9]' "$LAB_DIR/metrics"
+	grep -E '^sandd_peers 1$' "$LAB_DIR/metrics"
+}
+
+statistics() {
+	check "stats: reasons are explained" explained
+	check "stats: bursts and queues" bursts_add_up
+	check "stats: system calls of the host interface" host_calls_are_counted
+	check "stats: watched" watched
+	check "stats as text" gwctl stats
+	check "metrics" metrics_are_well_formed
+}
+
 main() {
 	need_lab "inside views"
 	if ! have tshark || ! have tcpdump; then
@@ -206,6 +256,7 @@ main() {
 	traces
 	captures
 	refusals
+	statistics
 	check "an abandoned capture ends" abandoned_ends
 	check "the tunnel lives on" ping_from peer "$GW4"
 	exit "$FAILED"
