@@ -70,7 +70,11 @@ static __always_inline bool is_ours6(const void *l3, const void *end)
 	return is_to_tunnel((const void *)(ip + 1), end);
 }
 
-SEC("xdp")
+/*
+ * "frags": the kernel attaches it to interfaces of large MTUs too, where a frame lies in several pages (Linux
+ * 5.18). Headers are in the first; a socket takes no frame of several, but the tunnel sends none so large.
+ */
+SEC("xdp.frags")
 int sandd_xdp(struct xdp_md *ctx)
 {
 	const void *data = (const void *)(long)ctx->data;
