@@ -30,7 +30,8 @@ RUN_PKGS=(
 TEST_PKGS=(
 	clang-format clang-tidy cppcheck shellcheck
 	libclang-rt-14-dev        # sanitizer run time of clang
-	bpftool ca-certificates curl git python3-venv strace
+	bpftool ca-certificates curl git nftables python3-venv strace
+	tcpdump tshark            # what the labs' packets look like
 )
 HUGEPAGE_MB=2
 HUGEPAGE_SYSCTL=/etc/sysctl.d/60-sandd-gw-hugepages.conf

@@ -267,12 +267,19 @@ no_loss() {
 	grep -q ' 0% packet loss' "$LAB_DIR/ping" && ((rc == 0))
 }
 
+# The peer follows as well: what is still on its way from the old address may turn it back before it has
+# spoken to the new one, so it is told until the gateway has heard.
+set_endpoint() {
+	wg_peer endpoint "$1"
+	in_peer ping -q -c 1 -w 2 "$GW4" >/dev/null
+	if [[ $1 == \[* ]]; then path_is direct6; else path_is direct4; fi
+}
+
 set_endpoints() {
 	local endpoint
 
 	for endpoint in "$@"; do
-		wg_peer endpoint "$endpoint"
-		in_peer ping -q -c 1 -w 2 "$GW4" >/dev/null || return 1
+		wait_for 5 set_endpoint "$endpoint" || return 1
 		sleep 0.2
 	done
 }
