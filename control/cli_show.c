@@ -54,9 +54,10 @@ static void print_tunnel(const json_t *tunnel)
 
 	print_pair("public key", cli_text(tunnel, "public_key"));
 	json_array_foreach (json_object_get(tunnel, "ports"), i, item) {
-		snprintf(text, sizeof(text), "%s, %s, UDP port %llu", cli_text(item, "device"),
+		snprintf(text, sizeof(text), "%s, %s, UDP port %llu, %s", cli_text(item, "device"),
 			cli_text(item, "kind"),
-			(unsigned long long)cli_number(tunnel, "listen_port"));
+			(unsigned long long)cli_number(tunnel, "listen_port"),
+			cli_text(item, "state"));
 		print_pair("port", text);
 	}
 	join(text, sizeof(text), json_object_get(host, "addresses"));

@@ -41,14 +41,16 @@ static json_t *number(uint64_t value)
 
 /* ---- status ---- */
 
-static json_t *ports_json(const struct dp_config *dp)
+static json_t *ports_json(const struct dp_config *config, const struct dp *dp)
 {
 	json_t *list = json_array();
 
-	for (unsigned i = 0; i < dp->n_ports; i++)
+	for (unsigned i = 0; i < config->n_ports; i++)
 		json_array_append_new(list,
-			json_pack("{s:s, s:s}", "kind", dp_port_kind_name(dp->ports[i].kind),
-				"device", dp->ports[i].device));
+			json_pack("{s:s, s:s, s:s}", "kind",
+				dp_port_kind_name(config->ports[i].kind), "device",
+				config->ports[i].device, "state",
+				dp_port_state_name(dp_port_state(dp, i))));
 	return list;
 }
 
@@ -86,12 +88,14 @@ static json_t *tunnel_json(const struct ctl_api_sources *sources)
 	if (!stats)
 		return NULL;
 	dp_stats_get(ctl_tunnel_dp(sources->tunnel), stats);
-	tunnel = json_pack("{s:o, s:o, s:o, s:o, s:o, s:s, s:s, s:b, s:o, s:o}", "public_key",
-		key_text(&sources->config->public_key), "listen_port", number(dp->listen_port),
-		"ports", ports_json(dp), "workers", cpus_json(dp), "control_cpu",
-		number(dp->control_cpu), "idle", dp->idle == DP_IDLE_POLL ? "poll" : "adaptive",
-		"crypto", stats->crypto, "hugepages", stats->has_hugepages, "memory_bytes",
-		number(stats->memory_bytes), "host", host_json(dp));
+	tunnel = json_pack("{s:o, s:o, s:o, s:o, s:o, s:s, s:s, s:b, s:o, s:o, s:o, s:o}",
+		"public_key", key_text(&sources->config->public_key), "listen_port",
+		number(dp->listen_port), "ports", ports_json(dp, ctl_tunnel_dp(sources->tunnel)),
+		"workers", cpus_json(dp), "control_cpu", number(dp->control_cpu), "idle",
+		dp->idle == DP_IDLE_POLL ? "poll" : "adaptive", "crypto", stats->crypto,
+		"hugepages", stats->has_hugepages, "memory_bytes", number(stats->memory_bytes),
+		"buffers", number(stats->mbufs), "buffers_free", number(stats->mbufs_free), "host",
+		host_json(dp));
 	free(stats);
 	return tunnel;
 }

@@ -465,7 +465,7 @@ static void test_outer_full(void **state)
 
 /* Threads: as many workers as there are cases for, on whatever CPUs there are. */
 
-#define THREADED_PKTS 1500
+#define THREADED_PKTS 700
 #define WINDOW_PKTS 128
 
 static void poll_once(void)

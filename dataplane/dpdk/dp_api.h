@@ -58,6 +58,14 @@ struct dp_filter_rule {
 	uint8_t proto;                  /* IP protocol number; 0: TCP, UDP and ICMP */
 };
 
+enum dp_port_state {
+	DP_PORT_UP,
+	DP_PORT_DOWN, /* the link is */
+	DP_PORT_GONE, /* its interface was deleted, or cannot be opened again; frames are dropped */
+};
+/** "up", ... */
+const char *dp_port_state_name(enum dp_port_state state);
+
 struct dp_config {
 	struct dp_port_config ports[DP_PORTS_MAX];
 	unsigned n_ports;
@@ -170,6 +178,9 @@ int dp_peer_remove(struct dp *dp, const struct cr_key *public_key);
  */
 BASE_MUST_CHECK int dp_filter_set(struct dp *dp, const struct dp_filter_rule *rules, size_t n_rules,
 	struct base_error *ret_error);
+
+/** @port: index into dp_config.ports. */
+enum dp_port_state dp_port_state(const struct dp *dp, unsigned port);
 
 /** How packets reach a peer now. */
 enum dp_path { DP_PATH_NONE, DP_PATH_DIRECT4, DP_PATH_DIRECT6, DP_PATH_RELAY };

@@ -9,6 +9,7 @@
 #include "cr_blake2s.h"
 #include "cr_noise.h"
 #include "dp_aead_mb.h"
+#include "dp_ports.h"
 #include "dp_test.h"
 
 #include <pthread.h>
@@ -134,6 +135,18 @@ int dp_clean(const struct dp_config *config, struct base_error *ret_error)
 	return 0;
 }
 
+/* Of a port; while dp_new() runs nobody listens to events yet. */
+void dp_caution(void *ctx, const char *line)
+{
+	struct dp *dp = ctx;
+
+	if (dp->warn)
+		dp->warn(line);
+	else if (dp->callbacks.event)
+		dp->callbacks.event(
+			dp->ctx, &(struct dp_event){.type = DP_EVENT_PORT, .text = line});
+}
+
 static int start_ports(struct dp *dp, const struct dp_config *config, struct base_error *ret_error)
 {
 	for (unsigned i = 0; i < config->n_ports; i++) {
@@ -142,6 +155,7 @@ static int start_ports(struct dp *dp, const struct dp_config *config, struct bas
 		dp->n_ports = i + 1;
 		if (error)
 			return error;
+		dp_port_check(&dp->ports[i], config->n_workers, dp_caution, dp);
 	}
 	return 0;
 }
@@ -153,18 +167,6 @@ static void publish_view(void *ctx, struct dp_underlay_view *view)
 	dp_tables_publish_view(&dp->tables, dp->rcu, view);
 }
 
-/* Of a port; while dp_new() runs nobody listens to events yet. */
-static void caution(void *ctx, const char *line)
-{
-	struct dp *dp = ctx;
-
-	if (dp->warn)
-		dp->warn(line);
-	else if (dp->callbacks.event)
-		dp->callbacks.event(
-			dp->ctx, &(struct dp_event){.type = DP_EVENT_PORT, .text = line});
-}
-
 static void link_changed(void *ctx, unsigned device, bool is_up)
 {
 	struct dp *dp = ctx;
@@ -174,7 +176,7 @@ static void link_changed(void *ctx, unsigned device, bool is_up)
 		return;
 	snprintf(text, sizeof(text), "port %s is %s", dp->ports[device].device,
 		is_up ? "up" : "down");
-	caution(dp, text);
+	dp_caution(dp, text);
 }
 
 static int start_underlay(
@@ -183,7 +185,7 @@ static int start_underlay(
 	struct dp_underlay_config underlay = {.publish = publish_view,
 		.link = link_changed,
 		.inner_mtu_bytes = config->host_mtu,
-		.caution = caution,
+		.caution = dp_caution,
 		.ctx = dp};
 	bool has_device = has_any_kernel_device(config);
 
@@ -213,7 +215,7 @@ static void assign_queues(struct dp_worker *worker)
 }
 
 /* A worker watches the sockets of its queues; where they cannot be told apart, all of them. */
-static int watch_sockets(struct dp_worker *worker)
+int dp_watch_sockets(struct dp_worker *worker)
 {
 	for (unsigned i = 0; i < worker->n_rx_queues; i++) {
 		const struct dp_port *port = &worker->ports[worker->rx_queues[i].port];
@@ -258,7 +260,7 @@ static int start_worker(struct dp *dp, const struct dp_config *config, unsigned 
 	error = dp_worker_init(worker, ret_error);
 	if (error)
 		return error;
-	error = watch_sockets(worker);
+	error = dp_watch_sockets(worker);
 	return error ? base_error_set(ret_error, error, "worker %u: cannot watch its sockets: %s",
 			       i, strerror(-error))
 		     : 0;
@@ -550,6 +552,23 @@ void dp_free(struct dp *dp)
 
 /* While it runs. */
 
+enum dp_port_state dp_port_state(const struct dp *dp, unsigned port)
+{
+	if (!atomic_load_explicit(&dp->ports[port].is_open, memory_order_relaxed))
+		return DP_PORT_GONE;
+	if (dp->underlay && has_kernel_device(&dp->config.ports[port]) &&
+		!dp_underlay_is_up(dp->underlay, port))
+		return DP_PORT_DOWN;
+	return DP_PORT_UP;
+}
+
+const char *dp_port_state_name(enum dp_port_state state)
+{
+	static const char *const names[] = {"up", "down", "gone"};
+
+	return names[state];
+}
+
 int dp_filter_set(struct dp *dp, const struct dp_filter_rule *rules, size_t n_rules,
 	struct base_error *ret_error)
 {
@@ -610,9 +629,10 @@ void dp_service(struct dp *dp)
 		tell_dead(dp, stuck);
 	if (dp->underlay)
 		dp_underlay_service(dp->underlay, base_clock_now_ns());
+	dp_ports_follow(dp, base_clock_now_ns());
 	dp_events_rearm(dp->events);
-	if (atomic_exchange(&dp->host_is_gone, false))
-		tell_dead(dp, "somebody deleted the host interface");
+	if (dp->host)
+		dp_ports_follow_host(dp, base_clock_now_ns());
 	for (unsigned i = 0; i < EVENTS_PER_SERVICE; i++) {
 		if (!dp_events_pop(dp->events, &record))
 			break;

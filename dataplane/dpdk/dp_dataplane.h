@@ -37,6 +37,8 @@ struct dp {
 	struct dp_tables tables;
 	struct dp_events *events;
 	struct dp_port ports[DP_PORTS_MAX];
+	uint64_t port_retry_ns[DP_PORTS_MAX];         /* a closed one is tried again from then on */
+	struct base_error port_trouble[DP_PORTS_MAX]; /* why the last try failed: told once */
 	unsigned n_ports;
 	struct dp_worker *workers;
 	unsigned n_workers;
@@ -54,9 +56,12 @@ struct dp {
 	struct dp_taps taps;
 	int epoll_fd;
 	_Atomic bool host_is_gone; /* the host thread says so, control takes it back */
-	_Atomic bool must_stop;    /* workers look at it once a round */
-	bool is_stepped;           /* no threads: a test runs the rounds (dp_test.h), */
-	uint64_t step_ns;          /* the last at this time */
+	bool host_is_wanted;       /* to be made again: not before host_retry_ns */
+	uint64_t host_retry_ns;
+	struct base_error host_trouble; /* why the last try failed: told once */
+	_Atomic bool must_stop;         /* workers look at it once a round */
+	bool is_stepped;                /* no threads: a test runs the rounds (dp_test.h), */
+	uint64_t step_ns;               /* the last at this time */
 };
 
 /**
@@ -69,6 +74,10 @@ uint64_t dp_now_ns(const struct dp *dp);
 /** The ladder behind dp_new(); @is_stepped: start no threads. */
 struct dp *dp_start(const struct dp_config *config, const struct dp_callbacks *callbacks, void *ctx,
 	bool is_stepped, void (*warn)(const char *line), struct base_error *ret_error);
+/** Control: what a person should know, as a warning of dp_new() or an event. */
+void dp_caution(void *ctx, const char *line);
+/** Control: a worker's sleep ends when the sockets of its queues have something; after a port was opened. 0 or -Exxx. */
+int dp_watch_sockets(struct dp_worker *worker);
 /** The host thread's bursts: to the owners' rings. */
 void dp_from_host(void *ctx, struct rte_mbuf **pkts, unsigned n);
 

@@ -32,9 +32,6 @@
 	X(SHORT_DATA, "short_data", RX, "a data message without room for its header and tag")      \
 	X(SOURCE_PORT, "source_port_zero", RX,                                                     \
 		"a handshake message from port 0, which nobody could answer")                      \
-	X(SOURCE_ADDRESS, "source_address", RX,                                                    \
-		"a handshake message from an address that is not one host's, such as a multicast " \
-		"one")                                                                             \
 	X(HANDSHAKE_FULL, "handshake_queue_full", RX,                                              \
 		"a handshake message while too many others wait: a storm, or a slow control CPU")  \
 	X(UNKNOWN_INDEX, "unknown_index", DECAP,                                                   \
@@ -82,6 +79,7 @@
 	X(NEIGHBOUR_TIMEOUT, "neighbour_timeout", TX,                                              \
 		"the next hop did not tell its link address within a second: is it up?")           \
 	X(TX_FULL, "tx_queue_full", TX, "the port did not take the frame: it is full, or down")    \
+	X(PORT_GONE, "port_gone", TX, "the port's interface was deleted and is not back yet")      \
 	X(NO_MBUF, "no_mbuf", HOST, "no packet buffer was free; raise memory_mb")                  \
 	X(PEER_GONE, "peer_gone", ENCAP, "its peer was removed while it waited")                   \
 	X(HOST_TOO_LARGE, "host_too_large", HOST,                                                  \

@@ -72,8 +72,8 @@ static void sleep_if_idle(struct dp_host *host)
 }
 
 /*
- * A device that somebody deleted does not come back, and its descriptor is readable for ever: tell it
- * once, then only empty the ring until the end.
+ * A device that somebody deleted does not come back by itself, and its descriptor is readable for ever: tell
+ * it once, then only empty the ring until control makes another.
  */
 static void outlive_device(struct dp_host *host)
 {
@@ -204,17 +204,63 @@ struct dp_host *dp_host_new(const struct dp_host_config *config, struct base_err
 	return host;
 }
 
+static void stop_thread(struct dp_host *host)
+{
+	if (!host->has_thread)
+		return;
+	atomic_store_explicit(&host->stop, true, memory_order_relaxed);
+	dp_idle_wake(host->idle);
+	pthread_join(host->thread, NULL);
+	host->has_thread = false;
+}
+
+enum dp_host_change dp_host_look(struct dp_host *host)
+{
+	bool was_down = host->is_down;
+
+	if (!host->tun.nl)
+		return DP_HOST_SAME;
+	host->is_down = !dp_tun_is_up(&host->tun);
+	if (was_down == host->is_down)
+		return DP_HOST_SAME;
+	if (host->is_down)
+		return DP_HOST_WENT_DOWN;
+	dp_tun_restore(&host->tun, &host->config);
+	return DP_HOST_CAME_UP;
+}
+
+int dp_host_reopen(struct dp_host *host, struct base_error *ret_error)
+{
+	int rc;
+
+	stop_thread(host);
+	dp_tun_close(&host->tun);
+	rc = dp_tun_open(&host->tun, &host->config, ret_error);
+	if (rc < 0)
+		return rc;
+	host->is_gone = false;
+	host->is_down = false;
+	atomic_store_explicit(&host->stop, false, memory_order_relaxed);
+	rc = dp_idle_add_fd(host->idle, host->tun.fd);
+	if (rc == 0)
+		rc = dp_host_rx_init(host);
+	if (rc == 0)
+		rc = create_thread(host);
+	if (rc < 0)
+		dp_tun_close(&host->tun);
+	return rc < 0 ? base_error_set(ret_error, rc,
+				"host interface %s: cannot start its thread again: %s",
+				host->config.device, strerror(-rc))
+		      : 0;
+}
+
 void dp_host_free(struct dp_host *host)
 {
 	void *packet;
 
 	if (!host)
 		return;
-	if (host->has_thread) {
-		atomic_store_explicit(&host->stop, true, memory_order_relaxed);
-		dp_idle_wake(host->idle);
-		pthread_join(host->thread, NULL);
-	}
+	stop_thread(host);
 	while (host->ring && rte_ring_dequeue(host->ring, &packet) == 0)
 		rte_pktmbuf_free(packet);
 	dp_host_rx_fini(host);

@@ -50,7 +50,7 @@ struct dp_host_config {
 	 * what they sent; but for no longer than DP_HOST_PATIENCE_NS in a row.
 	 */
 	unsigned (*room)(void *ctx);
-	/** Somebody deleted the device: nothing moves any more. Once, on the host thread; may be NULL. */
+	/** Somebody deleted the device: nothing moves until dp_host_reopen(). Once, on the host thread; may be NULL. */
 	void (*gone)(void *ctx);
 	void *ctx;
 };
@@ -63,6 +63,16 @@ struct dp_host_config {
 struct dp_host *dp_host_new(const struct dp_host_config *config, struct base_error *ret_error);
 /** Stops the thread; the device disappears with its descriptor. */
 void dp_host_free(struct dp_host *host);
+
+/** What happened to the link since the last look. */
+enum dp_host_change { DP_HOST_SAME, DP_HOST_WENT_DOWN, DP_HOST_CAME_UP };
+/** Control: has somebody taken the link down, or up again? Then its addresses are restored; routes are the caller's. */
+enum dp_host_change dp_host_look(struct dp_host *host);
+/**
+ * Control, after gone(): make the device once more, with its addresses and its thread; routes are the caller's.
+ * Returns 0 or -Exxx with a line; try again later then. Workers find their ring full meanwhile.
+ */
+BASE_MUST_CHECK int dp_host_reopen(struct dp_host *host, struct base_error *ret_error);
 
 /**
  * Workers: bursts for the kernel, packets of one segment with data at the IP header; what does

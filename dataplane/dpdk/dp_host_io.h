@@ -54,6 +54,7 @@ struct dp_host {
 	sem_t is_ready;
 	atomic_bool stop; /* control writes, the thread reads */
 
+	bool is_down;              /* control's: at the last look */
 	bool is_gone;              /* the thread's: somebody deleted the device */
 	uint64_t no_room_since_ns; /* the thread's: 0 while there is room */
 	struct dp_host_rx rx;

@@ -60,31 +60,46 @@ static unsigned hugepages_free_mb(void)
 	return pages * (unsigned)(HUGEPAGE_BYTES >> 20);
 }
 
-/* Receive queues of a device, counted as the af_xdp driver does. */
-static unsigned device_queues(const char *device)
+/* Ask the driver of a kernel interface; @command starts with the number of what is asked. 0 or -Exxx. */
+static int ethtool(const char *device, void *command)
+{
+	struct ifreq request = {.ifr_data = command};
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	int error = fd < 0 ? -errno : 0;
+
+	snprintf(request.ifr_name, sizeof(request.ifr_name), "%s", device);
+	if (!error && ioctl(fd, SIOCETHTOOL, &request) != 0)
+		error = -errno;
+	if (fd >= 0)
+		close(fd);
+	return error;
+}
+
+/*
+ * Receive queues of a device. Where they are not joint with the send queues (veth) the af_xdp driver of
+ * DPDK counts one: then each queue becomes a device of its own.
+ */
+static unsigned device_queues(const char *device, bool *ret_is_joint)
 {
 	struct ethtool_channels channels = {.cmd = ETHTOOL_GCHANNELS};
-	struct ifreq request = {.ifr_data = (char *)&channels};
-	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	int result;
 
-	if (fd < 0)
+	*ret_is_joint = true;
+	if (ethtool(device, &channels) != 0)
 		return 1;
-	snprintf(request.ifr_name, sizeof(request.ifr_name), "%s", device);
-	result = ioctl(fd, SIOCETHTOOL, &request);
-	close(fd);
-	if (result != 0 || channels.combined_count == 0)
-		return 1;
-	return channels.combined_count;
+	if (channels.combined_count)
+		return channels.combined_count;
+	*ret_is_joint = RTE_MIN(channels.rx_count, channels.tx_count) <= 1;
+	return *ret_is_joint ? 1 : RTE_MIN(channels.rx_count, channels.tx_count);
 }
 
 /* A device of the kernel's spreads its packets over all the queues that it has; the others have as many as they need. */
 static unsigned port_queues(const struct dp_port_config *port, unsigned n_workers)
 {
 	unsigned n = n_workers;
+	bool is_joint;
 
 	if (port->kind == DP_PORT_AF_XDP)
-		n = device_queues(port->device);
+		n = device_queues(port->device, &is_joint);
 	else if (port->n_queues)
 		n = port->n_queues;
 	return RTE_MIN(n, (unsigned)DP_PORT_QUEUES_MAX);
@@ -292,29 +307,48 @@ static int check_device(const struct dp_port *port, struct base_error *ret_error
 	return 0;
 }
 
-/* Attach a virtual device and learn its port number. */
-static int attach(struct dp_port *port, const char *args, struct base_error *ret_error)
+/* The name of a port's device @k: that of the port, and a number where there are several. */
+static const char *vdev_name(const struct dp_port *port, unsigned k, char *buf, size_t size)
 {
-	int error = rte_vdev_init(port->vdev, args);
+	if (k == 0)
+		return port->vdev;
+	snprintf(buf, size, "%s_%u", port->vdev, k);
+	return buf;
+}
+
+/* Attach a virtual device for the next @n_queues queues and learn its port number. */
+static int attach(
+	struct dp_port *port, uint16_t n_queues, const char *args, struct base_error *ret_error)
+{
+	char buf[48];
+	const char *name = vdev_name(port, port->n_devices, buf, sizeof(buf));
+	uint16_t first = (uint16_t)(port->n_devices * n_queues), id;
+	int error = rte_vdev_init(name, args);
 
 	if (!error)
-		error = rte_eth_dev_get_port_by_name(port->vdev, &port->id);
+		error = rte_eth_dev_get_port_by_name(name, &id);
 	if (error) {
-		rte_vdev_uninit(port->vdev);
+		rte_vdev_uninit(name);
 		return base_error_set(ret_error, error < 0 ? error : -EIO,
 			"port %s: %s does not open it: %s; see ip link, and whether another "
 			"program "
 			"holds it",
 			port->device, dp_port_kind_name(port->kind), strerror(abs(error)));
 	}
-	port->has_vdev = true;
+	if (port->n_devices++ == 0)
+		port->id = id;
+	for (uint16_t q = 0; q < n_queues; q++)
+		port->queues[first + q] = (struct dp_eth_queue){.id = id, .queue = q};
 	return 0;
 }
 
 static int attach_xdp(struct dp_port *port, unsigned i, struct base_error *ret_error)
 {
-	unsigned n_queues = device_queues(port->device);
-	char args[160];
+	bool is_joint;
+	unsigned n_queues = device_queues(port->device, &is_joint);
+	unsigned n_devices = is_joint ? 1 : n_queues;
+	char args[192];
+	int error = 0;
 
 	/* What falls on a queue without a socket would be lost. */
 	if (n_queues > DP_PORT_QUEUES_MAX)
@@ -323,14 +357,22 @@ static int attach_xdp(struct dp_port *port, unsigned i, struct base_error *ret_e
 			"ethtool -L %s combined %d",
 			port->device, n_queues, DP_PORT_QUEUES_MAX, port->device,
 			DP_PORT_QUEUES_MAX);
-	port->n_queues = (uint16_t)n_queues;
+	if (n_queues != port->n_queues)
+		return base_error_set(ret_error, -EINVAL,
+			"port %s: it came back with %u queues and had %u; give it as many again",
+			port->device, n_queues, port->n_queues);
 	snprintf(port->vdev, sizeof(port->vdev), "net_af_xdp%u", i);
-	/* Without busy_budget=0 the driver makes a system call for every poll that finds nothing, and the
-	 * kernel polls the device inside each send. */
-	snprintf(args, sizeof(args),
-		"iface=%s,start_queue=0,queue_count=%u,busy_budget=0,force_copy=%d,xdp_prog=%s",
-		port->device, port->n_queues, eal.has_hugepages ? 0 : 1, port->xdp_path);
-	return attach(port, args, ret_error);
+	for (unsigned k = 0; !error && k < n_devices; k++) {
+		/* Without busy_budget=0 the driver makes a system call for every poll that finds nothing,
+		 * and the kernel polls the device inside each send. */
+		snprintf(args, sizeof(args),
+			"iface=%s,start_queue=%u,queue_count=%u,busy_budget=0,force_copy=%d,"
+			"xdp_prog=%s",
+			port->device, k, n_queues / n_devices, eal.has_hugepages ? 0 : 1,
+			port->xdp_path);
+		error = attach(port, (uint16_t)(n_queues / n_devices), args, ret_error);
+	}
+	return error;
 }
 
 static int attach_packet(struct dp_port *port, unsigned i, struct base_error *ret_error)
@@ -342,7 +384,7 @@ static int attach_packet(struct dp_port *port, unsigned i, struct base_error *re
 	/* A frame takes 2 KiB of a 64 KiB block; 1,024 of them per queue and direction. */
 	snprintf(args, sizeof(args), "iface=%s,qpairs=%u,blocksz=65536,framesz=2048,framecnt=%u",
 		port->device, port->n_queues, DP_PORT_DESCS);
-	return attach(port, args, ret_error);
+	return attach(port, port->n_queues, args, ret_error);
 }
 
 static int attach_ring(struct dp_port *port, unsigned i, struct base_error *ret_error)
@@ -367,50 +409,120 @@ static int attach_ring(struct dp_port *port, unsigned i, struct base_error *ret_
 			"port %s: ring port refused: %s", port->device, rte_strerror(rte_errno));
 	port->id = (uint16_t)id;
 	snprintf(port->vdev, sizeof(port->vdev), "net_ring_%s", name);
-	port->has_vdev = true;
+	port->n_devices = 1;
+	for (uint16_t q = 0; q < port->n_queues; q++)
+		port->queues[q] = (struct dp_eth_queue){.id = port->id, .queue = q};
 	return 0;
 }
 
 static int attach_null(struct dp_port *port, unsigned i, struct base_error *ret_error)
 {
 	snprintf(port->vdev, sizeof(port->vdev), "net_null%u", i);
-	return attach(port, "size=64,copy=0", ret_error);
+	return attach(port, port->n_queues, "size=64,copy=0", ret_error);
 }
 
-/* Configure, give queues their memory, start. */
-static int bring_up(struct dp_port *port, struct rte_mempool *pool, struct base_error *ret_error)
+/* The sockets that this process has, to see later which are new. */
+struct sockets {
+	int family, fds[SOCKETS_MAX];
+	unsigned n;
+};
+
+static void sockets_look(struct sockets *sockets)
+{
+	sockets->n = dp_idle_find_sockets(sockets->family, sockets->fds, SOCKETS_MAX);
+}
+
+/* Those that appeared since the last look are the port's. */
+static void note_sockets(struct dp_port *port, struct sockets *sockets)
+{
+	struct sockets before = *sockets;
+	unsigned i = 0;
+
+	sockets_look(sockets);
+	for (unsigned j = 0; j < sockets->n && port->n_fds < DP_PORT_FDS_MAX; j++) {
+		while (i < before.n && before.fds[i] < sockets->fds[j])
+			i++;
+		if (i == before.n || before.fds[i] != sockets->fds[j])
+			port->fds[port->n_fds++] = sockets->fds[j];
+	}
+}
+
+/*
+ * A device that spreads what it receives is asked to do so by addresses and ports: those of a peer stay
+ * the same, so that its packets keep to one queue and in order.
+ */
+static void spread_by_flow(uint16_t id, uint16_t n_queues, struct rte_eth_conf *conf)
+{
+	const uint64_t wanted = RTE_ETH_RSS_NONFRAG_IPV4_UDP | RTE_ETH_RSS_NONFRAG_IPV6_UDP;
+	struct rte_eth_dev_info info;
+
+	if (n_queues == 1 || rte_eth_dev_info_get(id, &info) != 0 ||
+		!(info.flow_type_rss_offloads & wanted))
+		return;
+	conf->rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
+	conf->rx_adv_conf.rss_conf.rss_hf = info.flow_type_rss_offloads & wanted;
+}
+
+/* Configure one device, give its queues their memory, start it. */
+static int bring_up_one(struct dp_port *port, uint16_t id, uint16_t n_queues,
+	struct rte_mempool *pool, struct sockets *sockets)
 {
 	struct rte_eth_conf conf = {0};
-	int error = rte_eth_dev_configure(port->id, port->n_queues, port->n_queues, &conf);
+	int error;
 
-	for (uint16_t q = 0; !error && q < port->n_queues; q++)
-		error = rte_eth_rx_queue_setup(
-			port->id, q, DP_PORT_DESCS, SOCKET_ID_ANY, NULL, pool);
-	for (uint16_t q = 0; !error && q < port->n_queues; q++)
-		error = rte_eth_tx_queue_setup(port->id, q, DP_PORT_DESCS, SOCKET_ID_ANY, NULL);
-	if (!error)
-		error = rte_eth_dev_start(port->id);
+	spread_by_flow(id, n_queues, &conf);
+	error = rte_eth_dev_configure(id, n_queues, n_queues, &conf);
+	for (uint16_t q = 0; !error && q < n_queues; q++) {
+		error = rte_eth_rx_queue_setup(id, q, DP_PORT_DESCS, SOCKET_ID_ANY, NULL, pool);
+		/* One by one: so each queue's socket is known. */
+		if (!error && port->kind == DP_PORT_AF_XDP)
+			note_sockets(port, sockets);
+	}
+	for (uint16_t q = 0; !error && q < n_queues; q++)
+		error = rte_eth_tx_queue_setup(id, q, DP_PORT_DESCS, SOCKET_ID_ANY, NULL);
+	return error ? error : rte_eth_dev_start(id);
+}
+
+static int bring_up(struct dp_port *port, struct rte_mempool *pool, struct sockets *sockets,
+	struct base_error *ret_error)
+{
+	uint16_t each = (uint16_t)(port->n_queues / port->n_devices);
+	int error = 0;
+
+	for (unsigned k = 0; !error && k < port->n_devices; k++) {
+		/* Each attaches the program anew, and refuses to where one is. */
+		if (k > 0)
+			dp_xdp_detach(port->device, dp_xdp_attached(port->device));
+		error = bring_up_one(port, port->queues[k * each].id, each, pool, sockets);
+		if (!error)
+			port->n_started++;
+	}
 	if (error)
 		return base_error_set(ret_error, error < 0 ? error : -EIO,
 			"port %s: %s does not start: %s; if another program holds the interface, "
 			"stop it",
 			port->device, dp_port_kind_name(port->kind), strerror(abs(error)));
-	port->is_started = true;
 	return 0;
 }
 
-/* The sockets that appeared between two looks. */
-static void note_sockets(struct dp_port *port, int family, const int *before, unsigned n_before)
+/* One program for all queues, where each device has put its own; and an eye on the kernel's rings. */
+static int join_xdp(struct dp_port *port, struct base_error *ret_error)
 {
-	int after[SOCKETS_MAX];
-	unsigned n = dp_idle_find_sockets(family, after, SOCKETS_MAX), i = 0;
+	int error = 0;
 
-	for (unsigned j = 0; j < n && port->n_fds < DP_PORT_FDS_MAX; j++) {
-		while (i < n_before && before[i] < after[j])
-			i++;
-		if (i == n_before || before[i] != after[j])
-			port->fds[port->n_fds++] = after[j];
+	if (port->n_fds != port->n_queues)
+		return base_error_set(ret_error, -EIO, "port %s: %u sockets for %u queues",
+			port->device, port->n_fds, port->n_queues);
+	if (port->n_devices > 1)
+		error = dp_xdp_map_attach(port->device, port->xdp_path, port->fds, port->n_fds,
+			&port->xdp_map, ret_error);
+	for (unsigned q = 0; !error && q < port->n_queues; q++) {
+		port->xdp_rings[q] = dp_xdp_rings_new(port->fds[q]);
+		if (!port->xdp_rings[q])
+			error = base_error_set(ret_error, -errno,
+				"port %s: cannot map its rings: %s", port->device, strerror(errno));
 	}
+	return error;
 }
 
 static int attach_by_kind(struct dp_port *port, const struct dp_config *config, unsigned i,
@@ -439,48 +551,123 @@ static int attach_by_kind(struct dp_port *port, const struct dp_config *config, 
 	return base_error_set(ret_error, -EINVAL, "port %s: unknown kind", port->device);
 }
 
-int dp_port_start(struct dp_port *port, const struct dp_config *config, unsigned i,
+static int open_port(struct dp_port *port, const struct dp_config *config, unsigned i,
 	struct rte_mempool *pool, struct base_error *ret_error)
 {
-	int before[SOCKETS_MAX], family, error;
+	bool is_xdp = port->kind == DP_PORT_AF_XDP;
+	struct sockets sockets = {.family = is_xdp ? FAMILY_AF_XDP : FAMILY_AF_PACKET};
 	struct rte_ether_addr mac;
-	unsigned n_before;
+	int error;
 
-	*port = (struct dp_port){.kind = config->ports[i].kind, .xdp_fd = -1};
-	snprintf(port->device, sizeof(port->device), "%s", config->ports[i].device);
-	port->n_queues = (uint16_t)port_queues(&config->ports[i], config->n_workers);
-	family = port->kind == DP_PORT_AF_XDP ? FAMILY_AF_XDP : FAMILY_AF_PACKET;
-	n_before = dp_idle_find_sockets(family, before, SOCKETS_MAX);
+	sockets_look(&sockets);
+	port->ifindex = if_nametoindex(port->device);
 	error = attach_by_kind(port, config, i, ret_error);
 	if (!error)
-		error = bring_up(port, pool, ret_error);
-	if (port->kind == DP_PORT_AF_XDP && port->has_vdev)
+		error = bring_up(port, pool, &sockets, ret_error);
+	if (!error && is_xdp)
+		error = join_xdp(port, ret_error);
+	if (is_xdp && port->n_devices)
 		port->xdp_prog_id = dp_xdp_attached(port->device);
 	if (port->xdp_fd >= 0)
 		close(port->xdp_fd);
 	port->xdp_fd = -1;
 	if (error)
 		return error;
-	if (port->kind == DP_PORT_AF_XDP || port->kind == DP_PORT_AF_PACKET)
-		note_sockets(port, family, before, n_before);
+	if (port->kind == DP_PORT_AF_PACKET)
+		note_sockets(port, &sockets);
 	if (rte_eth_macaddr_get(port->id, &mac) == 0)
 		memcpy(port->mac, mac.addr_bytes, sizeof(port->mac));
+	/* Release: who sees it open sees the rest. */
+	atomic_store_explicit(&port->is_open, true, memory_order_release);
 	return 0;
+}
+
+void dp_port_close(struct dp_port *port, struct rte_mempool *pool)
+{
+	char buf[48];
+
+	atomic_store_explicit(&port->is_open, false, memory_order_relaxed);
+	for (unsigned k = 0; k < port->n_devices; k++) {
+		uint16_t id = port->queues[k * (port->n_queues / port->n_devices)].id;
+
+		if (k < port->n_started)
+			rte_eth_dev_stop(id);
+		rte_eth_dev_close(id);
+		rte_vdev_uninit(vdev_name(port, k, buf, sizeof(buf)));
+	}
+	/* Nothing moves there any more: what the kernel did not give back comes now. */
+	for (unsigned q = 0; q < DP_PORT_QUEUES_MAX; q++) {
+		dp_xdp_rings_free(port->xdp_rings[q], pool);
+		port->xdp_rings[q] = NULL;
+	}
+	dp_xdp_map_free(port->xdp_map);
+	port->xdp_map = NULL;
+	if (port->kind == DP_PORT_AF_XDP)
+		dp_xdp_detach(port->device, port->xdp_prog_id);
+	port->xdp_prog_id = 0;
+	port->n_devices = 0;
+	port->n_started = 0;
+	port->n_fds = 0;
+}
+
+int dp_port_open(struct dp_port *port, const struct dp_config *config, unsigned i,
+	struct rte_mempool *pool, struct base_error *ret_error)
+{
+	int error = open_port(port, config, i, pool, ret_error);
+
+	if (error)
+		dp_port_close(port, pool);
+	return error;
+}
+
+int dp_port_start(struct dp_port *port, const struct dp_config *config, unsigned i,
+	struct rte_mempool *pool, struct base_error *ret_error)
+{
+	*port = (struct dp_port){.kind = config->ports[i].kind, .xdp_fd = -1};
+	snprintf(port->device, sizeof(port->device), "%s", config->ports[i].device);
+	port->n_queues = (uint16_t)port_queues(&config->ports[i], config->n_workers);
+	return open_port(port, config, i, pool, ret_error);
 }
 
 void dp_port_stop(struct dp_port *port)
 {
-	if (port->is_started)
-		rte_eth_dev_stop(port->id);
-	if (port->has_vdev) {
-		rte_eth_dev_close(port->id);
-		rte_vdev_uninit(port->vdev);
-	}
-	if (port->kind == DP_PORT_AF_XDP)
-		dp_xdp_detach(port->device, port->xdp_prog_id);
+	dp_port_close(port, NULL);
 	for (unsigned q = 0; q < DP_PORT_QUEUES_MAX; q++) {
 		rte_ring_free(port->rx_rings[q]);
 		rte_ring_free(port->tx_rings[q]);
 	}
 	memset(port, 0, sizeof(*port));
+}
+
+/* Does the kernel's driver tell flows of one address apart? It is asked, and not told: the interface is the
+ * kernel's. Drivers that cannot say are left alone. */
+static bool spreads_by_address_alone(const char *device)
+{
+	struct ethtool_rxnfc hash = {.cmd = ETHTOOL_GRXFH, .flow_type = UDP_V4_FLOW};
+
+	return ethtool(device, &hash) == 0 && hash.data != 0 &&
+		!(hash.data & (RXH_L4_B_0_1 | RXH_L4_B_2_3));
+}
+
+void dp_port_check(const struct dp_port *port, unsigned n_workers,
+	void (*caution)(void *ctx, const char *line), void *ctx)
+{
+	char line[256];
+
+	if (port->n_queues < n_workers) {
+		snprintf(line, sizeof(line),
+			"port %s: %u receive queue(s) for %u workers: the others get their packets "
+			"by "
+			"hand-over, which costs; if it can have more: ethtool -L %s combined %u",
+			port->device, port->n_queues, n_workers, port->device, n_workers);
+		caution(ctx, line);
+	}
+	if (port->kind == DP_PORT_AF_XDP && port->n_queues > 1 &&
+		spreads_by_address_alone(port->device)) {
+		snprintf(line, sizeof(line),
+			"port %s: spreads UDP by address alone, so peers behind one NAT share a "
+			"queue; better: ethtool -N %s rx-flow-hash udp4 sdfn",
+			port->device, port->device);
+		caution(ctx, line);
+	}
 }

@@ -5,12 +5,14 @@
 #ifndef DP_INIT_H
 #define DP_INIT_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 #include "base_err.h"
 #include "dp_api.h"
 #include "dp_xdp.h"
+#include "dp_xdp_rings.h"
 
 struct rte_mempool;
 struct rte_ring;
@@ -22,19 +24,31 @@ struct rte_ring;
 /** Packets that may wait for the kernel on the host interface. */
 #define DP_HOST_RING_PKTS 2048
 
+/** One of DPDK's queues. */
+struct dp_eth_queue {
+	uint16_t id; /* of the device */
+	uint16_t queue;
+};
+
 struct dp_port {
 	enum dp_port_kind kind;
-	uint16_t id; /* DPDK's number */
-	bool is_started;
-	bool has_vdev;
+	/* Writer: control, while it opens and closes the port; to workers a closed one is not there. */
+	_Atomic bool is_open;
+	uint16_t id;        /* DPDK's number, of the first device */
+	uint16_t n_devices; /* one, or one per queue */
+	uint16_t n_started;
+	uint32_t ifindex;   /* of the kernel's interface that it was opened on */
 	bool filters_local; /* sees frames to other hosts: check the destination */
 	char device[DP_DEVICE_NAME_LEN];
 	char vdev[32];
-	uint16_t n_queues;
+	uint16_t n_queues; /* fixed while the dataplane runs */
+	struct dp_eth_queue queues[DP_PORT_QUEUES_MAX];
 	uint8_t mac[6];
 	int fds[DP_PORT_FDS_MAX]; /* sockets, for sleeping; borrowed from the driver */
 	unsigned n_fds;
-	char xdp_path[DP_XDP_PATH_LEN]; /* while it starts */
+	struct dp_xdp_rings *xdp_rings[DP_PORT_QUEUES_MAX]; /* what the kernel has of our packets */
+	struct dp_xdp_map *xdp_map;                         /* where a device has no joint queues */
+	char xdp_path[DP_XDP_PATH_LEN];                     /* while it starts */
 	int xdp_fd;
 	uint32_t xdp_prog_id;                          /* what we attached; 0: nothing */
 	struct rte_ring *rx_rings[DP_PORT_QUEUES_MAX]; /* DP_PORT_RING: what the port receives, */
@@ -60,5 +74,14 @@ struct rte_mempool *dp_pool_new(const struct dp_config *config);
 BASE_MUST_CHECK int dp_port_start(struct dp_port *port, const struct dp_config *config, unsigned i,
 	struct rte_mempool *pool, struct base_error *ret_error);
 void dp_port_stop(struct dp_port *port);
+
+/** A port whose interface has gone: give up its devices, take back its packets. No worker may use it any more. */
+void dp_port_close(struct dp_port *port, struct rte_mempool *pool);
+/** A closed port whose interface is there again, with as many queues as before. 0 or -Exxx with a line; closed then. */
+BASE_MUST_CHECK int dp_port_open(struct dp_port *port, const struct dp_config *config, unsigned i,
+	struct rte_mempool *pool, struct base_error *ret_error);
+/** What a person should know of a port that has started: lines for @caution. */
+void dp_port_check(const struct dp_port *port, unsigned n_workers,
+	void (*caution)(void *ctx, const char *line), void *ctx);
 
 #endif

@@ -7,8 +7,7 @@
 #include "dp_worker.h"
 
 #include "dp_dataplane.h"
-
-#include <rte_ethdev.h>
+#include "dp_port_io.h"
 
 #define ETHERTYPE_IP4 0x0800
 #define ETHERTYPE_IP6 0x86dd
@@ -136,22 +135,13 @@ static void to_handshake(struct dp_worker *worker, struct rte_mbuf **pkts, unsig
 		worker->handshake_got_work = true;
 }
 
-/* Whom a handshake's answer would go to. */
-static bool is_answerable(struct rte_mbuf *m)
-{
-	struct dp_from from;
-
-	dp_from_read(&from, rte_pktmbuf_mtod(m, const uint8_t *), dp_pkt(m));
-	return dp_from_is_answerable(&from);
-}
-
 unsigned dp_rx_poll(struct dp_worker *worker, const struct dp_rx_queue *queue)
 {
 	struct rte_mbuf *pkts[DP_BURST], *handshakes[DP_BURST];
 	unsigned n, n_data = 0, n_handshakes = 0;
 	uint64_t bytes = 0;
 
-	n = rte_eth_rx_burst(worker->ports[queue->port].id, queue->queue, pkts, DP_BURST);
+	n = dp_port_receive(&worker->ports[queue->port], queue->queue, pkts, DP_BURST);
 	if (n == 0) {
 		dp_worker_mark_idle(worker);
 		return 0;
@@ -167,10 +157,8 @@ unsigned dp_rx_poll(struct dp_worker *worker, const struct dp_rx_queue *queue)
 		kind = check_frame(worker, queue, pkts[i]);
 		if (kind == FRAME_DATA)
 			pkts[n_data++] = pkts[i];
-		else if (kind == FRAME_HANDSHAKE && is_answerable(pkts[i]))
-			handshakes[n_handshakes++] = pkts[i];
 		else if (kind == FRAME_HANDSHAKE)
-			dp_drop(&worker->counters, DP_DROP_SOURCE_ADDRESS, pkts[i]);
+			handshakes[n_handshakes++] = pkts[i];
 		else
 			dp_drop(&worker->counters, (enum dp_drop)kind, pkts[i]);
 	}

@@ -7,11 +7,10 @@
 #include "base_clock.h"
 #include "in_parse.h"
 #include "dp_dataplane.h"
+#include "dp_port_io.h"
 #include "dp_tap.h"
 
 #include <stdlib.h>
-
-#include <rte_ethdev.h>
 
 #define KIND_BIT(kind) (1u << DP_TAP_##kind)
 #define ETHERTYPE_IP4 0x0800
@@ -365,18 +364,18 @@ unsigned dp_trace_send(struct dp_worker *worker, uint16_t port, struct rte_mbuf 
 {
 	struct dp_tap_point *point = &worker->counters.tap;
 	struct dp_tap_set *set = dp_tap_enter(point);
-	uint16_t id = worker->ports[port].id, queue = (uint16_t)worker->id;
+	const struct dp_port *out = &worker->ports[port];
 	unsigned sent;
 
 	if (!set)
-		return rte_eth_tx_burst(id, queue, pkts, (uint16_t)n);
+		return dp_port_send(out, worker->id, pkts, n);
 	for (sent = 0; sent < n; sent++) {
 		struct dp_look look = look_new(point, KIND_BIT(TRACE) | KIND_BIT(OUTER),
 			DP_VERDICT_SENT, DP_PLACE_TX, pkts[sent]);
 
 		look.record.port = port;
 		dp_taps_write(set, point->ring, &look);
-		if (rte_eth_tx_burst(id, queue, &pkts[sent], 1) != 1) {
+		if (dp_port_send(out, worker->id, &pkts[sent], 1) != 1) {
 			dp_taps_take_back(set, point->ring);
 			break;
 		}

@@ -8,6 +8,7 @@
 #include <linux/if_link.h>
 #include <linux/if_tun.h>
 #include <linux/rtnetlink.h>
+#include <linux/sockios.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -109,6 +110,22 @@ static int add_addr(struct dp_tun *tun, const struct base_prefix *ifaddr)
 	if (ifaddr->addr.family == BASE_FAMILY_V6)
 		mnl_attr_put_u32(request.msg, IFA_FLAGS, IFA_F_NODAD);
 	return transact(tun, &request);
+}
+
+bool dp_tun_is_up(const struct dp_tun *tun)
+{
+	struct ifreq ifr = {.ifr_ifindex = (int)tun->ifindex};
+	int fd = mnl_socket_get_fd(tun->nl);
+
+	return ioctl(fd, SIOCGIFNAME, &ifr) == 0 && ioctl(fd, SIOCGIFFLAGS, &ifr) == 0 &&
+		(ifr.ifr_flags & IFF_UP);
+}
+
+void dp_tun_restore(struct dp_tun *tun, const struct dp_host_config *config)
+{
+	/* The kernel keeps IPv4's, and takes IPv6's away. Refusals: it is there already. */
+	for (unsigned i = 0; i < config->n_addrs; i++)
+		(void)add_addr(tun, &config->addrs[i]);
 }
 
 int dp_tun_route(struct dp_tun *tun, uint16_t message_type, const struct base_prefix *prefix)

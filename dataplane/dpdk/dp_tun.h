@@ -26,6 +26,11 @@ BASE_MUST_CHECK int dp_tun_open(
 	struct dp_tun *ret_tun, const struct dp_host_config *config, struct base_error *ret_error);
 void dp_tun_close(struct dp_tun *tun);
 
+/** Is the link up, as a person sets it? False also when it is gone. */
+bool dp_tun_is_up(const struct dp_tun *tun);
+/** Addresses that went while the link was down; those that are there stay. */
+void dp_tun_restore(struct dp_tun *tun, const struct dp_host_config *config);
+
 /** RTM_NEWROUTE or RTM_DELROUTE of @prefix over the device. Returns 0 or -Exxx. */
 int dp_tun_route(struct dp_tun *tun, uint16_t message_type, const struct base_prefix *prefix);
 

@@ -6,8 +6,7 @@
 #include "dp_worker.h"
 
 #include "dp_dataplane.h"
-
-#include <rte_ethdev.h>
+#include "dp_port_io.h"
 
 static void lookup(const struct dp_worker *worker, const struct base_addr *dst,
 	const struct base_addr *src, struct dp_nexthop *ret_nexthop)
@@ -71,11 +70,12 @@ static void send_burst(struct dp_worker *worker, uint16_t port, struct dp_tx_buf
 	if (dp_tap_is_on(&worker->counters.tap))
 		sent = dp_trace_send(worker, port, buffer->pkts, buffer->n);
 	else
-		sent = rte_eth_tx_burst(
-			out->id, (uint16_t)worker->id, buffer->pkts, (uint16_t)buffer->n);
+		sent = dp_port_send(out, worker->id, buffer->pkts, buffer->n);
 	for (unsigned i = sent; i < buffer->n; i++) {
 		bytes -= rte_pktmbuf_pkt_len(buffer->pkts[i]);
-		dp_drop(&worker->counters, DP_DROP_TX_FULL, buffer->pkts[i]);
+		dp_drop(&worker->counters,
+			dp_port_is_open(out) ? DP_DROP_TX_FULL : DP_DROP_PORT_GONE,
+			buffer->pkts[i]);
 	}
 	dp_counter_add(&worker->counters.tx_pkts, sent);
 	dp_counter_add(&worker->counters.tx_bytes, bytes);

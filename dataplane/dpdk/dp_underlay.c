@@ -772,6 +772,16 @@ void dp_underlay_want(
 		ask_kernel(u, neigh, now_ns);
 }
 
+uint32_t dp_underlay_ifindex(const struct dp_underlay *u, unsigned device)
+{
+	return u->devices[device].ifindex;
+}
+
+bool dp_underlay_is_up(const struct dp_underlay *u, unsigned device)
+{
+	return u->devices[device].is_up;
+}
+
 int dp_underlay_fd(const struct dp_underlay *u)
 {
 	return mnl_socket_get_fd(u->events);

@@ -12,9 +12,6 @@
  * caution says so. Of several next hops of one route, or equal routes, a hash of destination and
  * source picks one whose neighbour is not known to be dead; weights do not count.
  *
- * Addresses of the link (fe80::/10): a peer that spoke from one is answered on the port whose address it asked. As a
- * configured endpoint they are refused where there is more than one port.
- *
  * Path MTUs that routers tell by ICMP are not learned: nobody signs them, and outer packets are small enough by
  * the host interface's MTU. What a route or a port allows (`mtu`) is respected.
  *
@@ -96,6 +93,9 @@ struct dp_underlay *dp_underlay_new(
 	const struct dp_underlay_config *config, struct base_error *ret_error);
 void dp_underlay_free(struct dp_underlay *underlay);
 int dp_underlay_fd(const struct dp_underlay *underlay);
+/** The kernel's number of a device as of the last service; 0: it is not there. */
+uint32_t dp_underlay_ifindex(const struct dp_underlay *underlay, unsigned device);
+bool dp_underlay_is_up(const struct dp_underlay *underlay, unsigned device);
 /** Drain netlink, publish if needed. Lost messages (ENOBUFS) lead to a full re-read. */
 void dp_underlay_service(struct dp_underlay *underlay, uint64_t now_ns);
 /**

@@ -378,3 +378,54 @@ void dp_xdp_detach(const char *device, uint32_t prog_id)
 			bpf_xdp_detach((int)ifindex, places[i].flag, NULL);
 	}
 }
+
+/* --- one program for sockets that were opened apart ------------------------------------------- */
+
+struct dp_xdp_map {
+	struct bpf_object *object; /* its descriptors tell others that the program is held */
+};
+
+static int map_fill(int map_fd, const int *fds, unsigned n)
+{
+	for (unsigned q = 0; q < n; q++) {
+		int rc = bpf_map_update_elem(map_fd, &q, &fds[q], 0);
+
+		if (rc < 0)
+			return rc;
+	}
+	return 0;
+}
+
+int dp_xdp_map_attach(const char *device, const char *path, const int *fds, unsigned n,
+	struct dp_xdp_map **ret_map, struct base_error *ret_error)
+{
+	unsigned ifindex = if_nametoindex(device);
+	struct dp_xdp_map *map = calloc(1, sizeof(*map));
+	int rc = map ? 0 : -ENOMEM;
+
+	if (rc == 0) {
+		map->object = bpf_object__open_file(path, NULL);
+		rc = map->object ? bpf_object__load(map->object) : -errno;
+	}
+	if (rc == 0)
+		rc = map_fill(bpf_object__find_map_fd_by_name(map->object, "xsks_map"), fds, n);
+	if (rc == 0)
+		rc = bpf_xdp_attach((int)ifindex,
+			bpf_program__fd(bpf_object__next_program(map->object, NULL)), 0, NULL);
+	if (rc < 0) {
+		dp_xdp_map_free(map);
+		return base_error_set(ret_error, rc,
+			"port %s: cannot attach the XDP program for its %u queues: %s", device, n,
+			strerror(-rc));
+	}
+	*ret_map = map;
+	return 0;
+}
+
+void dp_xdp_map_free(struct dp_xdp_map *map)
+{
+	if (!map)
+		return;
+	bpf_object__close(map->object);
+	free(map);
+}

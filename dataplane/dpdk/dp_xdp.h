@@ -41,4 +41,16 @@ uint32_t dp_xdp_attached(const char *device);
  */
 void dp_xdp_detach(const char *device, uint32_t prog_id);
 
+struct dp_xdp_map;
+
+/**
+ * For a device whose queues were opened one by one: load the object at @path once more, put socket q of @fds into its
+ * map for queue q, and attach it in place of whatever the last of them has left there. Returns 0 or -Exxx with
+ * a line.
+ */
+BASE_MUST_CHECK int dp_xdp_map_attach(const char *device, const char *path, const int *fds,
+	unsigned n, struct dp_xdp_map **ret_map, struct base_error *ret_error);
+/** Does not detach the program. NULL is fine. */
+void dp_xdp_map_free(struct dp_xdp_map *map);
+
 #endif
