@@ -20,6 +20,7 @@ enum cli_exit {
 	CLI_OK = 0,
 	CLI_FAILED = 1,         /* all commands but exec */
 	CLI_USAGE = 2,          /* all commands but exec */
+	CLI_NEEDS_RESTART = 3,  /* reload: done, but for keys that need a restart */
 	CLI_EXEC_TIMEOUT = 124, /* exec, as timeout(1) */
 	CLI_EXEC_FAILED = 125,  /* sandctl, its usage, or the gateway */
 	CLI_EXEC_UNKNOWN = 126, /* no such daemon */
@@ -49,6 +50,7 @@ extern const size_t cli_n_commands;
 
 int cli_status(struct cli *cli, int argc, char **argv);
 int cli_peers(struct cli *cli, int argc, char **argv);
+int cli_reload(struct cli *cli, int argc, char **argv);
 int cli_stats(struct cli *cli, int argc, char **argv);
 int cli_trace(struct cli *cli, int argc, char **argv);
 int cli_capture(struct cli *cli, int argc, char **argv);

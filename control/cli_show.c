@@ -2,6 +2,7 @@
 /* sandctl status, peers, daemons: ask, then print for people. See cli_command.h. */
 #include "base_bytes.h"
 #include "cli_command.h"
+#include "cli_peers.h"
 #include "cli_table.h"
 
 #include <stdlib.h>
@@ -84,6 +85,28 @@ static void print_tunnel(const json_t *tunnel)
 	print_pair("memory", text);
 }
 
+static void print_configuration(const json_t *configuration)
+{
+	const json_t *last = json_object_get(configuration, "last_reload"), *key;
+	char text[700], ago[CLI_TEXT_LEN];
+	size_t i;
+
+	if (!json_is_object(configuration))
+		return;
+	snprintf(text, sizeof(text), "%s, read %s", cli_text(configuration, "file"),
+		cli_ago(ago, json_object_get(configuration, "loaded")));
+	print_pair("config", text);
+	if (json_is_false(json_object_get(last, "ok"))) {
+		snprintf(text, sizeof(text), "failed %s: %s",
+			cli_ago(ago, json_object_get(last, "at")), cli_text(last, "error"));
+		print_pair("reload", text);
+	}
+	json_array_foreach (json_object_get(last, "needs_restart"), i, key) {
+		snprintf(text, sizeof(text), "changed %s needs a restart", json_string_value(key));
+		print_pair("reload", text);
+	}
+}
+
 int cli_status(struct cli *cli, int argc, char **argv)
 {
 	char text[256], uptime[CLI_TEXT_LEN];
@@ -112,6 +135,7 @@ int cli_status(struct cli *cli, int argc, char **argv)
 			cli_text(status, "controller_direct"));
 		print_pair("controller", text);
 	}
+	print_configuration(json_object_get(status, "configuration"));
 	snprintf(text, sizeof(text), "%llu daemon(s), %llu peer(s), %llu command(s) running",
 		(unsigned long long)cli_number(status, "daemons"),
 		(unsigned long long)cli_number(status, "peers"),
@@ -149,7 +173,9 @@ static void print_peer(const json_t *peer)
 	char text[400], rx[CLI_TEXT_LEN], tx[CLI_TEXT_LEN];
 	uint64_t keepalive_s = cli_number(peer, "keepalive_s");
 
-	printf("peer: %s\n", cli_text(peer, "name"));
+	printf("peer: %s (%s)\n", cli_text(peer, "name"),
+		strcmp(cli_text(peer, "source"), "api") == 0 ? "made by the API"
+							     : "of the configuration file");
 	printf("  public key: %s\n", cli_text(peer, "public_key"));
 	if (json_is_true(json_object_get(peer, "has_preshared_key")))
 		printf("  preshared key: (hidden)\n");
@@ -206,17 +232,32 @@ static void print_peers(const json_t *peers)
 	cli_table_print(table, 0);
 }
 
+/* A peer that has such a name is shown by `sandctl peers --json` only. */
+static bool is_verb(const char *word)
+{
+	return strcmp(word, "add") == 0 || strcmp(word, "set") == 0 || strcmp(word, "remove") == 0;
+}
+
 int cli_peers(struct cli *cli, int argc, char **argv)
 {
 	json_t *document, *peers, *peer = NULL;
+	struct cli_peers_options options;
 	const char *name;
-	int option = cli_next_option(cli, argc, argv);
+	int rc = cli_peers_options(cli, argc, argv, &options);
 
-	if (option != -1)
-		return option == CLI_OPTION_HELP ? CLI_OK : CLI_USAGE;
+	if (rc != -1)
+		return rc;
 	name = argv[optind];
-	if (name && argv[optind + 1])
-		return cli_fail(cli, CLI_USAGE, "usage", "one name, or none for all peers");
+	if (name && is_verb(name)) {
+		rc = cli_peers_change(cli, name, &options, &argv[optind + 1]);
+		json_decref(options.peer);
+		return rc;
+	}
+	rc = options.file || json_object_size(options.peer) ? CLI_USAGE : CLI_OK;
+	json_decref(options.peer);
+	if (rc != CLI_OK || (name && argv[optind + 1]))
+		return cli_fail(cli, CLI_USAGE, "usage",
+			"one name, or none for all peers; options belong to add and set");
 	document = cli_get(cli, "/v1/peers");
 	if (!document)
 		return CLI_FAILED;
@@ -224,8 +265,7 @@ int cli_peers(struct cli *cli, int argc, char **argv)
 	if (name && !(peer = find_peer(peers, name))) {
 		json_decref(document);
 		return cli_fail(cli, CLI_FAILED, "unknown_peer",
-			"no peer %s in the gateway's configuration; sandctl peers lists them",
-			name);
+			"no peer %s; sandctl peers lists them", name);
 	}
 	if (cli->is_json) {
 		if (!peer)

@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 struct ctl_api {
-	struct ctl_api_sources sources;
+	struct ctl_api_sources sources; /* first: handlers of ctl_api_peers.c are given this */
 	struct ws_http *http;
 };
 
@@ -335,7 +335,12 @@ static void on_tap_close(void *ctx, struct ws_http_req *req)
 
 static const struct ws_http_route routes[] = {
 	{"GET", "/v1/status", on_status},
+	{"POST", "/v1/reload", ctl_api_on_reload},
 	{"GET", "/v1/peers", on_peers},
+	{"POST", "/v1/peers", ctl_api_on_peers_post},
+	{"GET", "/v1/peers/{name}", ctl_api_on_peer_get},
+	{"PUT", "/v1/peers/{name}", ctl_api_on_peer_put},
+	{"DELETE", "/v1/peers/{name}", ctl_api_on_peer_delete},
 	{"GET", "/v1/stats", on_stats},
 	{"GET", "/v1/reasons", on_reasons},
 	{"GET", "/metrics", on_metrics},

@@ -4,7 +4,10 @@
  * package use nothing else. Thread: the loop's.
  *
  *	GET  /v1/status               what runs, since when, on what
- *	GET  /v1/peers                the tunnel's peers, as in the configuration
+ *	POST /v1/reload               read the configuration file again
+ *	GET  /v1/peers                the tunnel's peers, of the file and of the API
+ *	POST /v1/peers                add, change and remove peers of the API: one, or many at once
+ *	GET, PUT, DELETE /v1/peers/{name}    one of them
  *	GET  /v1/stats                counters: workers, drops by reason, stages, controller
  *	GET  /v1/reasons              why packets are dropped, explained
  *	GET  /metrics                 the counters as OpenMetrics
@@ -26,13 +29,15 @@
 #include "ws_http.h"
 #include "ctl_config.h"
 #include "ctl_controller.h"
+#include "ctl_reload.h"
 #include "ctl_tap.h"
 #include "ctl_tunnel.h"
 
 /** What the API tells about; all borrowed for its life. */
 struct ctl_api_sources {
 	const struct ctl_config *config;
-	const struct ctl_tunnel *tunnel; /* NULL in direct mode */
+	struct ctl_tunnel *tunnel; /* NULL in direct mode */
+	struct ctl_reload *reload;
 	struct ctl_controller *controller;
 	uint64_t started_ns;
 	struct ctl_taps *taps;
@@ -46,9 +51,20 @@ struct ctl_api *ctl_api_new(struct ws_service *service, const struct ctl_api_sou
 /** Stop; the socket file is gone. NULL is fine. */
 void ctl_api_free(struct ctl_api *api);
 
+/* The handlers of ctl_api_peers.c; @ctx is a struct ctl_api_sources. */
+void ctl_api_on_peer_get(void *ctx, struct ws_http_req *req);
+void ctl_api_on_peers_post(void *ctx, struct ws_http_req *req);
+void ctl_api_on_peer_put(void *ctx, struct ws_http_req *req);
+void ctl_api_on_peer_delete(void *ctx, struct ws_http_req *req);
+void ctl_api_on_reload(void *ctx, struct ws_http_req *req);
+
 /* The documents of ctl_api_docs.c; the caller owns them. NULL without memory. */
 json_t *ctl_api_status(const struct ctl_api_sources *sources, uint64_t now_ns);
 json_t *ctl_api_peers(const struct ctl_api_sources *sources, uint64_t now_ns);
+/** One peer, which the tunnel has. */
+json_t *ctl_api_peer(
+	const struct ctl_api_sources *sources, const struct ctl_peer *peer, uint64_t now_ns);
+json_t *ctl_api_reload_result(const struct ctl_reload_result *result);
 json_t *ctl_api_stats(const struct ctl_api_sources *sources);
 json_t *ctl_api_daemons(const struct ctl_api_sources *sources, uint64_t now_ns);
 

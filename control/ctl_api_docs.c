@@ -100,12 +100,45 @@ static json_t *tunnel_json(const struct ctl_api_sources *sources)
 	return tunnel;
 }
 
+static size_t n_peers(const struct ctl_api_sources *sources)
+{
+	return sources->tunnel ? ctl_tunnel_roster(sources->tunnel)->by_name.n : 0;
+}
+
+/* What came of a reload: for status, and for who asked. */
+json_t *ctl_api_reload_result(const struct ctl_reload_result *result)
+{
+	json_t *needs_restart = json_array();
+
+	for (unsigned i = 0; i < result->n_needs_restart; i++)
+		json_array_append_new(needs_restart, json_string(result->needs_restart[i]));
+	return json_pack("{s:o, s:b, s:o, s:{s:o, s:o, s:o, s:o}, s:b, s:b, s:o}", "at",
+		number(result->unix_ns / BASE_NS_PER_S), "ok", result->is_ok, "error",
+		result->is_ok ? json_null() : json_string(result->error.text), "peers", "added",
+		number(result->peers.added), "changed", number(result->peers.changed), "unchanged",
+		number(result->peers.unchanged), "removed", number(result->peers.removed),
+		"filter_changed", result->has_new_filter, "log_level_changed",
+		result->has_new_log_level, "needs_restart", needs_restart);
+}
+
+static json_t *configuration_json(const struct ctl_api_sources *sources)
+{
+	const struct ctl_reload_result *last;
+
+	if (!sources->reload)
+		return json_null();
+	last = ctl_reload_last(sources->reload);
+	return json_pack("{s:s, s:o, s:o}", "file", sources->config->file, "loaded",
+		number(ctl_reload_loaded_unix_ns(sources->reload) / BASE_NS_PER_S), "last_reload",
+		last ? ctl_api_reload_result(last) : json_null());
+}
+
 json_t *ctl_api_status(const struct ctl_api_sources *sources, uint64_t now_ns)
 {
 	const struct ctl_config *config = sources->config;
 
-	return json_pack("{s:s, s:s, s:i, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "state",
-		"running", "version", SANDD_VERSION, "pid", (int)getpid(), "mode",
+	return json_pack("{s:s, s:s, s:i, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
+		"state", "running", "version", SANDD_VERSION, "pid", (int)getpid(), "mode",
 		!config->has_tunnel                                      ? "direct"
 			: config->direct.addr.family == BASE_FAMILY_NONE ? "tunnel"
 									 : "tunnel+direct",
@@ -113,9 +146,9 @@ json_t *ctl_api_status(const struct ctl_api_sources *sources, uint64_t now_ns)
 		number((now_ns - sources->started_ns) / BASE_NS_PER_S), "controller",
 		endpoint_text(&config->listen), "controller_direct", endpoint_text(&config->direct),
 		"daemons", number(ctl_registry_count(ctl_controller_registry(sources->controller))),
-		"peers", number(config->n_peers), "requests",
+		"peers", number(n_peers(sources)), "requests",
 		number(ctl_controller_requests(sources->controller)->outstanding), "tunnel",
-		tunnel_json(sources));
+		tunnel_json(sources), "configuration", configuration_json(sources));
 }
 
 /* ---- peers ---- */
@@ -136,9 +169,10 @@ static json_t *peer_json(
 {
 	json_t *rtt = status->rtt_us ? json_real(status->rtt_us / 1000.0) : json_null();
 
-	return json_pack("{s:s, s:o, s:o, s:s, s:n, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, "
-			 "s:o, s:o, s:b}",
-		"name", peer->name, "public_key", key_text(&peer->dp.public_key), "endpoint",
+	return json_pack("{s:s, s:s, s:o, s:o, s:s, s:n, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, "
+			 "s:o, s:o, s:o, s:b}",
+		"name", peer->name, "source", peer->source == CTL_PEER_OF_FILE ? "file" : "api",
+		"public_key", key_text(&peer->dp.public_key), "endpoint",
 		endpoint_text(&status->endpoint), "path", dp_path_name(status->path), "relay",
 		"rtt_ms", rtt, "since", unix_time(status->path_since_ns, now_ns), "last_handshake",
 		unix_time(status->last_handshake_ns, now_ns), "rx_bytes", number(status->rx_bytes),
@@ -149,17 +183,25 @@ static json_t *peer_json(
 		!cr_key_is_zero(&peer->dp.preshared_key));
 }
 
+json_t *ctl_api_peer(
+	const struct ctl_api_sources *sources, const struct ctl_peer *peer, uint64_t now_ns)
+{
+	struct dp_peer_status status;
+
+	if (dp_peer_status(ctl_tunnel_dp(sources->tunnel), &peer->dp.public_key, &status) < 0)
+		return NULL;
+	return peer_json(peer, &status, now_ns);
+}
+
 json_t *ctl_api_peers(const struct ctl_api_sources *sources, uint64_t now_ns)
 {
 	json_t *list = json_array();
 
-	for (size_t i = 0; sources->tunnel && i < sources->config->n_peers; i++) {
-		const struct ctl_peer *peer = &sources->config->peers[i];
-		struct dp_peer_status status;
+	for (size_t i = 0; i < n_peers(sources); i++) {
+		const struct ctl_peer *peer =
+			ctl_tunnel_roster(sources->tunnel)->by_name.refs[i].peer;
 
-		if (dp_peer_status(ctl_tunnel_dp(sources->tunnel), &peer->dp.public_key, &status) ==
-			0)
-			json_array_append_new(list, peer_json(peer, &status, now_ns));
+		json_array_append_new(list, ctl_api_peer(sources, peer, now_ns));
 	}
 	return json_pack("{s:o}", "peers", list);
 }

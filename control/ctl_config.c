@@ -195,24 +195,21 @@ static int fill_cpus(const struct load *load)
 {
 	struct dp_config *dp = &load->config->dp;
 	bool has_control = ctl_yaml_has(load->yaml, "control_cpu");
-	cpu_set_t allowed;
+	const cpu_set_t *allowed = &load->config->cpus;
 	int rc = 0;
 
-	if (sched_getaffinity(0, sizeof(allowed), &allowed) < 0)
-		return base_error_set(load->err, -errno, "CPU affinity: %s", strerror(errno));
 	if (ctl_yaml_has(load->yaml, "workers"))
-		rc = take_worker_cpus(load, &allowed);
+		rc = take_worker_cpus(load, allowed);
 	if (rc == 0 && has_control)
-		rc = check_cpu(load, &allowed, load->raw->control_cpu, "control_cpu");
+		rc = check_cpu(load, allowed, load->raw->control_cpu, "control_cpu");
 	if (rc < 0)
 		return rc;
-	dp->control_cpu =
-		has_control ? load->raw->control_cpu : pick_cpu(dp, &allowed, CPU_SETSIZE);
+	dp->control_cpu = has_control ? load->raw->control_cpu : pick_cpu(dp, allowed, CPU_SETSIZE);
 	if (dp->n_workers == 0) {
-		dp->worker_cpus[0] = pick_cpu(dp, &allowed, dp->control_cpu);
+		dp->worker_cpus[0] = pick_cpu(dp, allowed, dp->control_cpu);
 		dp->n_workers = 1;
 	}
-	if (cpu_has_worker(dp, dp->control_cpu) && CPU_COUNT(&allowed) > 1 && load->warn)
+	if (cpu_has_worker(dp, dp->control_cpu) && CPU_COUNT(allowed) > 1 && load->warn)
 		load->warn("control_cpu is a worker's CPU too: handshakes and the API share it");
 	return 0;
 }
@@ -517,6 +514,7 @@ static int fill_common(const struct load *load)
 			"'%s' is not an absolute path of at most %d characters", socket,
 			CTL_SOCKET_PATH_LEN - 1);
 	strcpy(config->socket, socket);
+	strcpy(config->file_socket, socket);
 	config->log_level = ctl_yaml_has(load->yaml, "log_level")
 		? (enum base_log_level)load->raw->log_level
 		: BASE_LOG_INFO;
@@ -597,8 +595,8 @@ static int config_read(struct ctl_config *config, const char *path, void (*warn)
 	return rc;
 }
 
-struct ctl_config *ctl_config_load(
-	const char *path, void (*warn)(const char *line), struct base_error *ret_error)
+static struct ctl_config *load_from(const char *path, const cpu_set_t *cpus,
+	void (*warn)(const char *line), struct base_error *ret_error)
 {
 	struct ctl_config *config = calloc(1, sizeof(*config));
 	int rc;
@@ -608,12 +606,33 @@ struct ctl_config *ctl_config_load(
 		errno = ENOMEM;
 		return NULL;
 	}
+	config->cpus = *cpus;
 	rc = config_read(config, path, warn, ret_error);
 	if (rc == 0)
 		return config;
 	ctl_config_free(config);
 	errno = -rc;
 	return NULL;
+}
+
+struct ctl_config *ctl_config_load(
+	const char *path, void (*warn)(const char *line), struct base_error *ret_error)
+{
+	cpu_set_t cpus;
+
+	if (sched_getaffinity(0, sizeof(cpus), &cpus) < 0) {
+		int rc = base_error_set(ret_error, -errno, "CPU affinity: %s", strerror(errno));
+
+		errno = -rc;
+		return NULL;
+	}
+	return load_from(path, &cpus, warn, ret_error);
+}
+
+struct ctl_config *ctl_config_load_again(const struct ctl_config *running,
+	void (*warn)(const char *line), struct base_error *ret_error)
+{
+	return load_from(running->file, &running->cpus, warn, ret_error);
 }
 
 void ctl_config_free(struct ctl_config *config)

@@ -12,6 +12,7 @@
 #ifndef CTL_CONFIG_H
 #define CTL_CONFIG_H
 
+#include <sched.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -29,15 +30,24 @@
 #define CTL_NAME_BYTES_MAX 63
 #define CTL_CONFIG_BYTES_MAX (8u << 20)
 
+/** Who said that there is this peer. */
+enum ctl_peer_source {
+	CTL_PEER_OF_FILE, /* the configuration file: a reload replaces it */
+	CTL_PEER_OF_API, /* an operator's call: it lives until removed, or until the gateway ends */
+};
+
 struct ctl_peer {
+	enum ctl_peer_source source;
 	char name[CTL_NAME_BYTES_MAX + 1];
 	struct base_prefix *allowed_ips; /* dp.allowed_ips, owned here */
 	char *preshared_key_file;        /* NULL: none */
 	struct dp_peer_config dp;
+	bool is_leaving; /* ctl_roster.c: not in the next one */
 };
 
 struct ctl_config {
 	char *file;
+	cpu_set_t cpus; /* that the process might run on when it was loaded first */
 
 	bool has_tunnel;
 	struct dp_config dp; /* filled if has_tunnel; holds the private key */
@@ -52,8 +62,9 @@ struct ctl_config {
 		listen; /* the controller's, on the mesh; family NONE without a tunnel */
 	struct base_endpoint direct; /* and outside of it; family NONE: not there */
 	char socket[CTL_SOCKET_PATH_LEN];
-	char *socket_group; /* NULL: the process's own */
-	gid_t socket_gid;   /* its number; (gid_t)-1 without */
+	char file_socket[CTL_SOCKET_PATH_LEN]; /* as the file has it, whatever a flag said */
+	char *socket_group;                    /* NULL: the process's own */
+	gid_t socket_gid;                      /* its number; (gid_t)-1 without */
 	enum base_log_level log_level;
 };
 
@@ -64,6 +75,12 @@ struct ctl_config {
  */
 struct ctl_config *ctl_config_load(
 	const char *path, void (*warn)(const char *line), struct base_error *ret_error);
+/**
+ * Read the file of @running again, by the CPUs of its day: threads are pinned since. As above; any thread, while nobody
+ * changes @running's file and CPUs.
+ */
+struct ctl_config *ctl_config_load_again(const struct ctl_config *running,
+	void (*warn)(const char *line), struct base_error *ret_error);
 /** Wipes keys. NULL is fine. */
 void ctl_config_free(struct ctl_config *config);
 

@@ -11,7 +11,7 @@
 
 /* What one peer's checks need. */
 struct load {
-	const struct ctl_yaml *yaml;
+	const struct ctl_yaml *yaml; /* NULL: not of the file */
 	const struct ctl_config *config;
 	void (*warn)(const char *line);
 	struct base_error *err;
@@ -25,17 +25,32 @@ static const char *path_of(struct load *load, const char *key)
 	return load->path;
 }
 
+/* What is wrong with @key of the peer in work, and where in the file. */
+BASE_PRINTF(3, 4)
+static int wrong(struct load *load, const char *key, const char *fmt, ...)
+{
+	char text[384];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	path_of(load, key);
+	if (load->yaml)
+		return ctl_yaml_error(load->yaml, load->err, load->path, "%s", text);
+	return base_error_set(load->err, -EINVAL, "%s: %s", load->path, text);
+}
+
 static int take_name(struct load *load, struct ctl_peer *peer, const char *text)
 {
 	size_t len = text ? strlen(text) : 0;
 
 	if (len == 0)
-		return ctl_yaml_error(load->yaml, load->err, path_of(load, "name"),
-			"missing; logs and sandctl call the peer by it");
+		return wrong(load, "name", "missing; logs and sandctl call the peer by it");
 	if (len > CTL_NAME_BYTES_MAX ||
 		strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") !=
 			len)
-		return ctl_yaml_error(load->yaml, load->err, path_of(load, "name"),
+		return wrong(load, "name",
 			"'%s' is no name: letters, digits, '.', '_' and '-', at most %d", text,
 			CTL_NAME_BYTES_MAX);
 	strcpy(peer->name, text);
@@ -48,11 +63,11 @@ static int check_public_key(struct load *load, const struct cr_key *key)
 	struct cr_key shared CR_KEY_CLEANUP;
 
 	if (cr_key_equal(key, &load->config->public_key))
-		return ctl_yaml_error(load->yaml, load->err, path_of(load, "public_key"),
+		return wrong(load, "public_key",
 			"the gateway's own key; paste the peer's (on the peer: wg pubkey < its "
 			"key)");
 	if (!cr_x25519(&shared, &load->config->dp.private_key, key))
-		return ctl_yaml_error(load->yaml, load->err, path_of(load, "public_key"),
+		return wrong(load, "public_key",
 			"no usable key (a point of low order); paste the peer's public key again");
 	return 0;
 }
@@ -60,15 +75,15 @@ static int check_public_key(struct load *load, const struct cr_key *key)
 static int take_public_key(struct load *load, struct ctl_peer *peer, const char *text)
 {
 	if (!text)
-		return ctl_yaml_error(load->yaml, load->err, path_of(load, "public_key"),
+		return wrong(load, "public_key",
 			"missing; sandctl peer-config %s makes a key pair and prints it",
 			peer->name);
 	if (strlen(text) != BASE_KEY_TEXT_LEN)
-		return ctl_yaml_error(load->yaml, load->err, path_of(load, "public_key"),
+		return wrong(load, "public_key",
 			"%zu characters where a key has %d; paste the peer's public key whole",
 			strlen(text), BASE_KEY_TEXT_LEN);
 	if (!base_key_decode(peer->dp.public_key.bytes, text))
-		return ctl_yaml_error(load->yaml, load->err, path_of(load, "public_key"),
+		return wrong(load, "public_key",
 			"not base64 of 32 bytes; paste the peer's public key whole");
 	return check_public_key(load, &peer->dp.public_key);
 }
@@ -83,8 +98,7 @@ static int take_preshared_key(struct load *load, struct ctl_peer *peer, const ch
 	if (!peer->preshared_key_file)
 		return base_error_set(load->err, -ENOMEM, "configuration: out of memory");
 	if (ctl_key_read(&peer->dp.preshared_key, file, &warning, &reason) < 0)
-		return ctl_yaml_error(load->yaml, load->err, path_of(load, "preshared_key_file"),
-			"%s", reason.text);
+		return wrong(load, "preshared_key_file", "%s", reason.text);
 	if (warning.text[0] && load->warn)
 		load->warn(warning.text);
 	return 0;
@@ -96,13 +110,12 @@ static int take_endpoint(struct load *load, struct ctl_peer *peer, const struct 
 	peer->dp.keepalive_s = raw->keepalive;
 	if (!raw->endpoint) {
 		if (raw->fixed_endpoint)
-			return ctl_yaml_error(load->yaml, load->err,
-				path_of(load, "fixed_endpoint"),
+			return wrong(load, "fixed_endpoint",
 				"nothing to hold on to; add the peer's endpoint");
 		return 0;
 	}
 	if (base_endpoint_parse(&peer->dp.endpoint, raw->endpoint) < 0)
-		return ctl_yaml_error(load->yaml, load->err, path_of(load, "endpoint"),
+		return wrong(load, "endpoint",
 			"'%s' is not ADDRESS:PORT, such as 192.0.2.7:51820 or [2001:db8::7]:51820; "
 			"names are not resolved",
 			raw->endpoint);
@@ -110,7 +123,7 @@ static int take_endpoint(struct load *load, struct ctl_peer *peer, const struct 
 }
 
 /* A peer must not speak as the gateway itself. A wider prefix may hold the gateway's address. */
-static int check_not_own(struct load *load, const struct base_prefix *prefix, const char *path)
+static int check_not_own(struct load *load, const struct base_prefix *prefix, const char *key)
 {
 	const struct dp_config *dp = &load->config->dp;
 
@@ -118,7 +131,7 @@ static int check_not_own(struct load *load, const struct base_prefix *prefix, co
 		return 0;
 	for (unsigned i = 0; i < dp->n_host_addrs; i++)
 		if (base_addr_equal(&dp->host_addrs[i].addr, &prefix->addr))
-			return ctl_yaml_error(load->yaml, load->err, path,
+			return wrong(load, key,
 				"the gateway's own address (host.addresses[%u]); give the peer's",
 				i);
 	return 0;
@@ -130,7 +143,7 @@ static int take_allowed_ips(
 	char key[32];
 
 	if (raw->allowed_ips_count == 0)
-		return ctl_yaml_error(load->yaml, load->err, path_of(load, "allowed_ips"),
+		return wrong(load, "allowed_ips",
 			"missing; no packet could pass: give the peer's mesh addresses, such as "
 			"[10.9.0.2/32]");
 	peer->allowed_ips = calloc(raw->allowed_ips_count, sizeof(*peer->allowed_ips));
@@ -142,13 +155,12 @@ static int take_allowed_ips(
 		int rc;
 
 		snprintf(key, sizeof(key), "allowed_ips[%u]", i);
-		path_of(load, key);
 		if (base_prefix_parse(&peer->allowed_ips[i], raw->allowed_ips[i], true) < 0)
-			return ctl_yaml_error(load->yaml, load->err, load->path,
+			return wrong(load, key,
 				"'%s' is not a prefix without host bits, such as 10.9.0.2/32 or "
 				"10.10.0.0/16",
 				raw->allowed_ips[i]);
-		rc = check_not_own(load, &peer->allowed_ips[i], load->path);
+		rc = check_not_own(load, &peer->allowed_ips[i], key);
 		if (rc < 0)
 			return rc;
 	}
@@ -245,9 +257,8 @@ static int check_names(struct load *load, struct mention *mentions)
 	if (!twice)
 		return 0;
 	load->index = twice->peer;
-	return ctl_yaml_error(load->yaml, load->err, path_of(load, "name"),
-		"peers[%u] has the name %s already; choose another", twice[-1].peer,
-		(const char *)twice->value);
+	return wrong(load, "name", "peers[%u] has the name %s already; choose another",
+		twice[-1].peer, (const char *)twice->value);
 }
 
 static int check_keys(struct load *load, struct mention *mentions)
@@ -261,7 +272,7 @@ static int check_keys(struct load *load, struct mention *mentions)
 	if (!twice)
 		return 0;
 	load->index = twice->peer;
-	return ctl_yaml_error(load->yaml, load->err, path_of(load, "public_key"),
+	return wrong(load, "public_key",
 		"the key of peers[%u] (%s) already; each peer has a key of its own", twice[-1].peer,
 		peers[twice[-1].peer].name);
 }
@@ -286,7 +297,7 @@ static int overlap_error(
 		relation = "is the same as";
 	load->index = later->peer;
 	snprintf(key, sizeof(key), "allowed_ips[%u]", later->entry);
-	return ctl_yaml_error(load->yaml, load->err, path_of(load, key),
+	return wrong(load, key,
 		"%s of %s %s %s, peers[%u].allowed_ips[%u] (%s); an address leads to one peer: "
 		"narrow or remove one",
 		base_prefix_print(text, prefix_of(later)), peers[later->peer].name, relation,
@@ -357,6 +368,26 @@ int ctl_peers_load(struct ctl_config *config, const struct ctl_raw *raw,
 			return rc;
 	}
 	return check_unique(&load);
+}
+
+struct ctl_peer *ctl_peer_new(const struct ctl_config *config, const struct ctl_raw_peer *raw,
+	unsigned index, struct base_error *ret_error)
+{
+	struct ctl_peer *peer = calloc(1, sizeof(*peer));
+	struct load load = {.config = config, .err = ret_error, .index = index};
+	int rc;
+
+	if (!peer) {
+		base_error_set(ret_error, -ENOMEM, "peers: out of memory");
+		errno = ENOMEM;
+		return NULL;
+	}
+	rc = take_peer(&load, peer, raw);
+	if (rc == 0)
+		return peer;
+	ctl_peers_free(peer, 1);
+	errno = -rc;
+	return NULL;
 }
 
 void ctl_peers_free(struct ctl_peer *peers, size_t n)

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Dataplane started, fed with peers, and listened to. Main thread. See ctl_tunnel.h. */
+/* Dataplane started, fed with peers as they change, and listened to. Main thread. See ctl_tunnel.h. */
 #include "ctl_tunnel.h"
 
 #include "base_clock.h"
 #include "base_log.h"
+#include "ctl_peers.h"
 
+#include <malloc.h>
 #include <stdlib.h>
 
 BASE_LOG_CATEGORY("tunnel");
@@ -12,41 +14,22 @@ BASE_LOG_CATEGORY("tunnel");
 /* Peers' news in the log: this many at once, then one a second; the counters have them all. */
 #define EVENT_BURST 20
 
+/* After so many have gone their memory is given back to the system. */
+#define TRIM_PEERS 1000
+
 struct ctl_tunnel {
 	const struct ctl_config *config;
 	struct ctl_loop *loop;
 	struct dp *dp;
-	const struct ctl_peer **by_key; /* ordered by public key */
+	struct ctl_roster roster;
 	struct base_log_limit limit;
 };
 
-static int compare_peers(const void *a, const void *b)
-{
-	const struct ctl_peer *const *x = a, *const *y = b;
-
-	return memcmp((*x)->dp.public_key.bytes, (*y)->dp.public_key.bytes, CR_KEY_BYTES);
-}
-
-static int index_peers(struct ctl_tunnel *tunnel)
-{
-	const struct ctl_config *config = tunnel->config;
-
-	tunnel->by_key = calloc(config->n_peers + 1, sizeof(const struct ctl_peer *));
-	if (!tunnel->by_key)
-		return -ENOMEM;
-	for (size_t i = 0; i < config->n_peers; i++)
-		tunnel->by_key[i] = &config->peers[i];
-	qsort(tunnel->by_key, config->n_peers, sizeof(const struct ctl_peer *), compare_peers);
-	return 0;
-}
-
 const char *ctl_tunnel_peer_name(const struct ctl_tunnel *tunnel, const struct cr_key *public_key)
 {
-	struct ctl_peer wanted = {.dp.public_key = *public_key};
-	const struct ctl_peer *key = &wanted, *const * found;
+	const struct ctl_peer *peer = ctl_roster_by_key(&tunnel->roster, public_key);
 
-	found = bsearch(&key, tunnel->by_key, tunnel->config->n_peers, sizeof(key), compare_peers);
-	return found ? (*found)->name : "unknown";
+	return peer ? peer->name : "unknown";
 }
 
 /* A line about a peer, unless there were many. */
@@ -108,33 +91,215 @@ static void on_warning(const char *line)
 	base_log_warn("%s", line);
 }
 
-static int add_peers(struct ctl_tunnel *tunnel, struct base_error *ret_error)
+/* --- peers --------------------------------------------------------------------------------------- */
+
+/* The dataplane names peers by their keys' beginning; a person knows their names. */
+static int explain(const struct ctl_roster *next, const struct dp_peers_change *change, int rc,
+	const struct base_error *reason, struct base_error *ret_error)
 {
-	const struct ctl_config *config = tunnel->config;
-	struct base_error reason;
+	for (size_t i = 0; i < change->n_set; i++) {
+		char fingerprint[BASE_FINGERPRINT_LEN + 1];
 
-	for (size_t i = 0; i < config->n_peers; i++) {
-		int rc = dp_peer_set(tunnel->dp, &config->peers[i].dp, &reason);
+		base_key_fingerprint(fingerprint, change->set[i].public_key.bytes);
+		if (strstr(reason->text, fingerprint))
+			return base_error_set(ret_error, rc, "peer %s: %.400s",
+				ctl_roster_by_key(next, &change->set[i].public_key)->name,
+				reason->text);
+	}
+	return base_error_set(ret_error, rc, "peers: %.400s", reason->text);
+}
 
-		if (rc < 0)
-			return base_error_set(ret_error, rc == -EEXIST ? -EINVAL : rc,
-				"peers[%zu] (%s): %.400s", i, config->peers[i].name, reason.text);
+/* Let the dataplane follow, then go over to @next, which is the tunnel's or nobody's after this. */
+static int go_over(struct ctl_tunnel *tunnel, struct ctl_roster *next,
+	struct ctl_peers_changed *ret_changed, struct base_error *ret_error)
+{
+	struct ctl_roster_diff diff = {0};
+	struct base_error reason = {.text = ""};
+	int rc = ctl_roster_compare(&diff, &tunnel->roster, next);
+
+	if (rc < 0)
+		base_error_set(ret_error, rc, "peers: out of memory");
+	else if (diff.change.n_set || diff.change.n_remove)
+		rc = dp_peers_change(tunnel->dp, &diff.change, &reason);
+	if (rc < 0 && reason.text[0])
+		explain(next, &diff.change, rc, &reason, ret_error);
+	if (rc == 0) {
+		ctl_roster_fini(&tunnel->roster);
+		tunnel->roster = *next;
+		*ret_changed = (struct ctl_peers_changed){
+			diff.n_added, diff.n_changed, diff.n_unchanged, diff.n_removed};
+		if (diff.n_removed >= TRIM_PEERS)
+			malloc_trim(0);
+	} else {
+		ctl_roster_fini(next);
+	}
+	ctl_roster_diff_fini(&diff);
+	return rc;
+}
+
+/* Of @peers, or of those that leave, the API's are ours to end. */
+static void free_leaving(const struct ctl_roster_order *order)
+{
+	for (size_t i = 0; i < order->n; i++) {
+		struct ctl_peer *peer = order->refs[i].peer;
+
+		if (peer->is_leaving && peer->source == CTL_PEER_OF_API)
+			ctl_peers_free(peer, 1);
+	}
+}
+
+static void stay(const struct ctl_roster_order *order)
+{
+	for (size_t i = 0; i < order->n; i++)
+		order->refs[i].peer->is_leaving = false;
+}
+
+/*
+ * From the roster now, without those that are marked, to one with @coming. The marks are gone after this, and
+ * peers of the API that left as well.
+ */
+static int change(struct ctl_tunnel *tunnel, struct ctl_peer *const *coming, size_t n,
+	struct ctl_peers_changed *ret_changed, struct base_error *ret_error)
+{
+	struct ctl_roster_ref *refs = calloc(tunnel->roster.by_name.n + 1, sizeof(*refs));
+	struct ctl_roster_order before = {refs, tunnel->roster.by_name.n};
+	struct ctl_roster next;
+	int rc;
+
+	if (!refs) {
+		stay(&tunnel->roster.by_name);
+		return base_error_set(ret_error, -ENOMEM, "peers: out of memory");
+	}
+	if (before.n)
+		memcpy(refs, tunnel->roster.by_name.refs, before.n * sizeof(*refs));
+	rc = ctl_roster_next(&next, &tunnel->roster, coming, n, ret_error);
+	if (rc == 0)
+		rc = go_over(tunnel, &next, ret_changed, ret_error);
+	if (rc == 0)
+		free_leaving(&before);
+	else
+		stay(&before);
+	free(refs);
+	return rc;
+}
+
+/* Is this peer of the API what the file says under its name and key? */
+static bool is_adopted(const struct ctl_peer *peer, const struct ctl_roster *file)
+{
+	const struct ctl_peer *same = ctl_roster_by_name(file, peer->name);
+
+	return same && cr_key_equal(&same->dp.public_key, &peer->dp.public_key);
+}
+
+int ctl_tunnel_follow_file(struct ctl_tunnel *tunnel, struct ctl_peer *peers, size_t n,
+	struct ctl_peers_changed *ret_changed, struct base_error *ret_error)
+{
+	struct ctl_peer **coming = calloc(n + 1, sizeof(*coming));
+	struct ctl_roster nobody = {0}, file;
+	int rc;
+
+	if (!coming)
+		return base_error_set(ret_error, -ENOMEM, "peers: out of memory");
+	for (size_t i = 0; i < n; i++)
+		coming[i] = &peers[i];
+	rc = ctl_roster_next(&file, &nobody, coming, n, ret_error);
+	if (rc == 0) {
+		for (size_t i = 0; i < tunnel->roster.by_name.n; i++) {
+			struct ctl_peer *peer = tunnel->roster.by_name.refs[i].peer;
+
+			peer->is_leaving =
+				peer->source == CTL_PEER_OF_FILE || is_adopted(peer, &file);
+		}
+		ctl_roster_fini(&file);
+		rc = change(tunnel, coming, n, ret_changed, ret_error);
+	}
+	free(coming);
+	return rc;
+}
+
+static int not_ours(const struct ctl_peer *peer, struct base_error *ret_error)
+{
+	return base_error_set(ret_error, -EPERM,
+		"peer %s is of the configuration file; change it there, then sandctl reload",
+		peer->name);
+}
+
+/* Mark those that go, and those in whose place others come. */
+static int mark(
+	struct ctl_tunnel *tunnel, const struct ctl_tunnel_call *call, struct base_error *ret_error)
+{
+	for (size_t i = 0; i < call->n_set + call->n_remove; i++) {
+		const char *name =
+			i < call->n_set ? call->set[i]->name : call->remove[i - call->n_set];
+		struct ctl_peer *peer = ctl_roster_by_name(&tunnel->roster, name);
+
+		if (i >= call->n_set && (!peer || peer->is_leaving))
+			return base_error_set(ret_error, -ENOENT, "%s %.100s%s",
+				peer ? "peer" : "no peer is called", name,
+				peer ? " stands in the call twice" : "");
+		if (peer && i < call->n_set && call->is_new)
+			return base_error_set(ret_error, -EEXIST,
+				"name: peer %s is there already; set changes it", name);
+		if (peer && peer->source == CTL_PEER_OF_FILE)
+			return not_ours(peer, ret_error);
+		if (peer)
+			peer->is_leaving = true;
 	}
 	return 0;
 }
 
+static void log_call(
+	const struct ctl_tunnel_call *call, const struct ctl_peers_changed *changed, size_t n_peers)
+{
+	if (call->n_set + call->n_remove == 1)
+		base_log_info("peer %s: %s by %s; %zu peer(s) now",
+			call->n_set ? call->set[0]->name : call->remove[0],
+			changed->added             ? "added"
+				: changed->removed ? "removed"
+				: changed->changed ? "changed"
+						   : "unchanged",
+			call->client, n_peers);
+	else
+		base_log_info("peers: %zu added, %zu changed, %zu removed by %s; %zu now",
+			changed->added, changed->changed, changed->removed, call->client, n_peers);
+}
+
+int ctl_tunnel_call(struct ctl_tunnel *tunnel, const struct ctl_tunnel_call *call,
+	struct ctl_peers_changed *ret_changed, struct base_error *ret_error)
+{
+	int rc = mark(tunnel, call, ret_error);
+
+	if (rc < 0) {
+		stay(&tunnel->roster.by_name);
+		return rc;
+	}
+	for (size_t i = 0; i < call->n_set; i++)
+		call->set[i]->source = CTL_PEER_OF_API;
+	rc = change(tunnel, call->set, call->n_set, ret_changed, ret_error);
+	if (rc == 0)
+		log_call(call, ret_changed, tunnel->roster.by_name.n);
+	return rc;
+}
+
+const struct ctl_roster *ctl_tunnel_roster(const struct ctl_tunnel *tunnel)
+{
+	return &tunnel->roster;
+}
+
+/* --- life ---------------------------------------------------------------------------------------- */
+
 static int start(struct ctl_tunnel *tunnel, struct base_error *ret_error)
 {
-	int rc = index_peers(tunnel);
+	const struct ctl_config *config = tunnel->config;
+	struct ctl_peers_changed changed;
+	int rc;
 
-	if (rc < 0)
-		return base_error_set(ret_error, rc, "tunnel: out of memory");
-	tunnel->dp = dp_new(&tunnel->config->dp, &callbacks, tunnel, on_warning, ret_error);
+	tunnel->dp = dp_new(&config->dp, &callbacks, tunnel, on_warning, ret_error);
 	if (!tunnel->dp)
 		return -errno;
-	rc = add_peers(tunnel, ret_error);
+	rc = ctl_tunnel_follow_file(tunnel, config->peers, config->n_peers, &changed, ret_error);
 	if (rc < 0)
-		return rc;
+		return rc == -EEXIST ? -EINVAL : rc;
 	rc = ctl_loop_watch(tunnel->loop, dp_fd(tunnel->dp), on_readable, tunnel);
 	if (rc < 0)
 		return base_error_set(ret_error, rc, "tunnel: event descriptor: %s", strerror(-rc));
@@ -168,7 +333,10 @@ void ctl_tunnel_free(struct ctl_tunnel *tunnel)
 		return;
 	ctl_loop_unwatch(tunnel->loop);
 	dp_free(tunnel->dp);
-	free(tunnel->by_key);
+	for (size_t i = 0; i < tunnel->roster.by_name.n; i++)
+		tunnel->roster.by_name.refs[i].peer->is_leaving = true;
+	free_leaving(&tunnel->roster.by_name);
+	ctl_roster_fini(&tunnel->roster);
 	free(tunnel);
 }
 
@@ -185,17 +353,20 @@ const struct dp_config *ctl_tunnel_config(const struct ctl_tunnel *tunnel)
 bool ctl_tunnel_peer_key(
 	const struct ctl_tunnel *tunnel, const char *name, struct cr_key *ret_public_key)
 {
-	for (size_t i = 0; i < tunnel->config->n_peers; i++) {
-		if (strcmp(tunnel->config->peers[i].name, name) != 0)
-			continue;
-		*ret_public_key = tunnel->config->peers[i].dp.public_key;
-		return true;
-	}
-	return false;
+	const struct ctl_peer *peer = ctl_roster_by_name(&tunnel->roster, name);
+
+	if (peer)
+		*ret_public_key = peer->dp.public_key;
+	return peer != NULL;
 }
 
 struct dp_tap *ctl_tunnel_tap(const struct ctl_tunnel *tunnel, const struct dp_tap_config *config,
 	struct base_error *ret_error)
 {
 	return dp_tap_start(tunnel->dp, config, ret_error);
+}
+
+struct dp *ctl_tunnel_dp_to_change(struct ctl_tunnel *tunnel)
+{
+	return tunnel->dp;
 }

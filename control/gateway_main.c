@@ -15,6 +15,7 @@
 #include "ctl_loop.h"
 #include "ctl_notify.h"
 #include "ctl_privilege.h"
+#include "ctl_reload.h"
 #include "ctl_tunnel.h"
 
 #include <getopt.h>
@@ -45,6 +46,7 @@ static const char help[] =
 	"  keygen FILE            make a private key in FILE (mode 0600), print its public key\n"
 	"  pubkey FILE            print the public key of the private key in FILE\n"
 	"\n"
+	"SIGHUP, or sandctl reload, has it read the configuration again.\n"
 	"Every key of the configuration: sandd-gw.example.yaml. Exit codes: 0 clean stop,\n"
 	"1 run-time failure, 2 usage or configuration.\n";
 
@@ -122,9 +124,11 @@ static int apply_flags(struct ctl_config *config, const struct flags *flags)
 /* What runs; NULL is what does not, or not yet. */
 struct gateway {
 	struct ctl_config *config;
+	const struct flags *flags;
 	struct ctl_loop *loop;
 	struct ctl_notify *notify;
 	struct ctl_tunnel *tunnel;
+	struct ctl_reload *reload;
 	struct ws_service *service;
 	struct ctl_controller *controller;
 	struct ctl_taps *taps;
@@ -169,10 +173,16 @@ static int start_controller(struct gateway *gw)
 	return code ? code : listen_on(gw, &gw->config->direct);
 }
 
+static int start_reload(struct gateway *gw)
+{
+	gw->reload = ctl_reload_new(gw->config, gw->tunnel, gw->loop, gw->flags->log_level != NULL);
+	return gw->reload ? 0 : failed(errno, "reload: out of memory");
+}
+
 static int start_api(struct gateway *gw)
 {
 	struct ctl_api_sources sources = {
-		gw->config, gw->tunnel, gw->controller, base_clock_now_ns(), NULL};
+		gw->config, gw->tunnel, gw->reload, gw->controller, base_clock_now_ns(), NULL};
 	struct base_error err;
 
 	gw->taps = ctl_taps_new(ctl_loop_uv(gw->loop), gw->tunnel);
@@ -255,6 +265,8 @@ static int start_all(struct gateway *gw)
 			"WebSocket service: no memory, or libwebsockets' libuv plug-in "
 			"is missing (Debian: libwebsockets-evlib-uv)");
 	code = start_controller(gw);
+	if (code == 0)
+		code = start_reload(gw);
 	return code ? code : start_api(gw);
 }
 
@@ -263,6 +275,7 @@ static void stop_all(struct gateway *gw)
 	ctl_notify_free(gw->notify);
 	ctl_api_free(gw->api);
 	ctl_taps_free(gw->taps);
+	ctl_reload_free(gw->reload);
 	ctl_controller_free(gw->controller);
 	ws_service_free(gw->service);
 	ctl_tunnel_free(gw->tunnel);
@@ -280,9 +293,9 @@ static int settle_rights(struct ctl_config *config)
 	return rc < 0 ? failed(-rc, err.text) : 0;
 }
 
-static int gateway_run(struct ctl_config *config)
+static int gateway_run(struct ctl_config *config, const struct flags *flags)
 {
-	struct gateway gw = {.config = config};
+	struct gateway gw = {.config = config, .flags = flags};
 	int code = settle_rights(config);
 
 	if (code == 0)
@@ -328,7 +341,7 @@ static int command_run(const struct flags *flags)
 		code = fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 	} else if (code == 0) {
 		base_log_setup(NULL, config->log_level);
-		code = gateway_run(config);
+		code = gateway_run(config, flags);
 	}
 	ctl_config_free(config);
 	return code;

@@ -15,7 +15,7 @@ _sandctl_names() {
 
 _sandctl() {
 	local word=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
-	local commands="status peers stats trace capture daemons exec peer-config"
+	local commands="status peers reload stats trace capture daemons exec peer-config"
 	local common="--json --socket --help --version"
 	local command="" at=0 i words=""
 
@@ -31,7 +31,7 @@ _sandctl() {
 	done
 	COMPREPLY=()
 	case $previous in
-	--socket | --out | --key | --preshared-key)
+	--socket | --out | --key | --preshared-key | --file)
 		mapfile -t COMPREPLY < <(compgen -f -- "$word")
 		return
 		;;
@@ -43,17 +43,19 @@ _sandctl() {
 		mapfile -t COMPREPLY < <(compgen -W "inner outer" -- "$word")
 		return
 		;;
-	--timeout | --watch | --count | --seconds | --snaplen | --env | --cwd | --endpoint | --address)
+	--timeout | --watch | --count | --seconds | --snaplen | --env | --cwd | --endpoint | --address | \
+		--public-key | --allowed-ips | --keepalive)
 		return
 		;;
 	esac
 	case $command in
 	"") words="$commands $common" ;;
-	status | daemons) words=$common ;;
+	status | reload | daemons) words=$common ;;
 	stats) words="--watch --explain $common" ;;
 	peers)
-		words=$common
-		((COMP_CWORD != at + 1)) || words+=" $(_sandctl_names peers name)"
+		words="--public-key --allowed-ips --endpoint --keepalive --fixed-endpoint --preshared-key --file $common"
+		((COMP_CWORD != at + 1)) || words="add set remove $common $(_sandctl_names peers name)"
+		[[ ${COMP_WORDS[at + 1]} != remove ]] || words="$common $(_sandctl_names peers name)"
 		;;
 	trace) words="--peer --count --seconds $common" ;;
 	capture) words="--side --out --peer --count --seconds --snaplen --force $common" ;;

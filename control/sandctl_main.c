@@ -11,6 +11,16 @@
 #include <stdlib.h>
 
 static const struct option no_options[] = {{0}};
+static const struct option peers_options[] = {
+	{"public-key", required_argument, NULL, 'P'},
+	{"allowed-ips", required_argument, NULL, 'A'},
+	{"endpoint", required_argument, NULL, 'E'},
+	{"keepalive", required_argument, NULL, 'K'},
+	{"fixed-endpoint", no_argument, NULL, 'F'},
+	{"preshared-key", required_argument, NULL, 'p'},
+	{"file", required_argument, NULL, 'f'},
+	{0},
+};
 static const struct option exec_options[] = {
 	{"timeout", required_argument, NULL, 't'},
 	{"env", required_argument, NULL, 'e'},
@@ -50,7 +60,34 @@ static const struct option peer_config_options[] = {
 const struct cli_command cli_commands[] = {
 	{"status", "", "what runs, on which ports and CPUs, since when", "", no_options,
 		cli_status},
-	{"peers", "[NAME]", "the tunnel's peers; of one, everything", "", no_options, cli_peers},
+	{"peers",
+		"[NAME]\n"
+		"       sandctl peers add|set NAME --public-key KEY --allowed-ips PREFIX,...\n"
+		"               [--endpoint ADDR:PORT] [--keepalive S] [--fixed-endpoint]\n"
+		"               [--preshared-key FILE]\n"
+		"       sandctl peers add|set --file FILE\n"
+		"       sandctl peers remove NAME...",
+		"the tunnel's peers; of one, everything; add, change, remove",
+		"  --public-key KEY      base64, as wg pubkey prints it\n"
+		"  --allowed-ips LIST    its addresses in the mesh, commas between them\n"
+		"  --endpoint ADDR:PORT  where it is; without, it has to speak first\n"
+		"  --keepalive S         an empty packet every S seconds (default 0: none)\n"
+		"  --fixed-endpoint      it does not roam\n"
+		"  --preshared-key FILE  read by the gateway\n"
+		"  --file FILE           JSON: a peer, a list of peers, or {\"set\": [peers],\n"
+		"                        \"remove\": [names]}, done as a whole; - is standard "
+		"input\n"
+		"\n"
+		"add refuses a name that is there already; set adds it or makes it so. These "
+		"peers\n"
+		"live until they are removed or the gateway ends; those of the configuration file\n"
+		"are changed there (sandctl reload).\n",
+		peers_options, cli_peers},
+	{"reload", "", "read the configuration file again, change what can be changed",
+		"What cannot follow while the gateway runs is named.\n"
+		"Exit code: 0 all of it followed, 1 nothing did (the file is wrong), 3 some of it\n"
+		"needs a restart.\n",
+		no_options, cli_reload},
 	{"stats", "[--watch S] [--explain]",
 		"traffic, cycles per packet and stage, bursts, queues, drops by reason",
 		"  --watch S   again every S seconds: what was counted in them\n"

@@ -41,7 +41,7 @@ bool ws_type_is_from_controller(enum ws_type type)
 /* ---- parsing ---- */
 
 /* Depth and number of values, from the brackets, commas and colons outside strings. */
-static int check_shape(const char *text, size_t len, struct base_error *why)
+static int check_shape(const char *text, size_t len, size_t values_max, struct base_error *why)
 {
 	size_t n_values = 1;
 	int depth = 0;
@@ -69,19 +69,24 @@ static int check_shape(const char *text, size_t len, struct base_error *why)
 		} else if (c == ',' || c == ':') {
 			n_values++;
 		}
-		if (n_values > WS_JSON_VALUES_MAX)
-			return base_error_set(
-				why, -EBADMSG, "more than %d values", WS_JSON_VALUES_MAX);
+		if (n_values > values_max)
+			return base_error_set(why, -EBADMSG, "more than %zu values", values_max);
 	}
 	return 0;
 }
 
 json_t *ws_json_parse(const char *text, size_t len, struct base_error *ret_why)
 {
+	return ws_json_parse_up_to(text, len, WS_JSON_VALUES_MAX, ret_why);
+}
+
+json_t *ws_json_parse_up_to(
+	const char *text, size_t len, size_t values_max, struct base_error *ret_why)
+{
 	json_error_t error;
 	json_t *root;
 
-	if (check_shape(text, len, ret_why))
+	if (check_shape(text, len, values_max, ret_why))
 		return NULL;
 	/* NUL is legal in a command's output (`head -c 4 /dev/zero`); other fields refuse it themselves. */
 	root = json_loadb(text, len, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);

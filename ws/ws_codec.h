@@ -24,6 +24,9 @@
  * before anything is allocated, duplicate keys and invalid UTF-8 are refused. NULL with a line in @ret_why.
  */
 json_t *ws_json_parse(const char *text, size_t len, struct base_error *ret_why);
+/** The same with another bound of values, for those whom we trust with our memory (operators). */
+json_t *ws_json_parse_up_to(
+	const char *text, size_t len, size_t values_max, struct base_error *ret_why);
 
 /**
  * Decode one frame. Returns 0 (free with ws_msg_fini), -EBADMSG (malformed; @ret_why says what), -ENOTSUP (a type

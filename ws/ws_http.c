@@ -6,6 +6,7 @@
  */
 #include "ws_http.h"
 
+#include "base_bytes.h"
 #include "ws_codec.h"
 #include "ws_service.h"
 #include "ws_utf8.h"
@@ -291,7 +292,8 @@ static int dispatch(struct ws_http *http, struct ws_http_req *req)
 
 	watch_client(http, req);
 	if (req->text_len) {
-		req->body = ws_json_parse(req->text, req->text_len, &why);
+		req->body = ws_json_parse_up_to(req->text, req->text_len, WS_HTTP_VALUES_MAX, &why);
+		base_wipe(req->text, req->text_len); /* it may hold a preshared key */
 		free(req->text);
 		req->text = NULL;
 		if (!req->body) {

@@ -17,6 +17,8 @@
 #include "ws_server.h"
 
 #define WS_HTTP_BODY_BYTES_MAX (4u << 20)
+/** Values in a body: ten thousand peers fit. */
+#define WS_HTTP_VALUES_MAX (1u << 18)
 
 /** A request, valid until it is replied to or its client is gone. */
 struct ws_http_req;
