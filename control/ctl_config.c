@@ -227,6 +227,7 @@ static int fill_engine(const struct load *load)
 						    : DP_IDLE_ADAPTIVE;
 	dp->crypto = cryptos[load->raw->crypto];
 	dp->memory_mb = load->raw->memory_mb;
+	dp->has_telemetry = load->raw->telemetry;
 	if (dp->memory_mb > MEMORY_MB_MAX)
 		return ctl_yaml_error(load->yaml, load->err, "memory_mb",
 			"%u MB is more than %u; leave it out to reserve what the ports need",
@@ -467,8 +468,8 @@ static int fill_filter(const struct load *load)
 static int check_no_tunnel(const struct load *load)
 {
 	static const char *const tunnel_keys[] = {"listen_port", "private_key_file", "workers",
-		"control_cpu", "idle", "crypto", "memory_mb", "host", "filter", "peers",
-		"controller.listen"};
+		"control_cpu", "idle", "crypto", "memory_mb", "telemetry", "host", "filter",
+		"peers", "controller.listen"};
 
 	for (size_t i = 0; i < BASE_ARRAY_LEN(tunnel_keys); i++)
 		if (ctl_yaml_has(load->yaml, tunnel_keys[i]))

@@ -25,6 +25,7 @@ static void print_engine(const struct dp_config *dp, FILE *out)
 		dp->idle == DP_IDLE_POLL ? "poll" : "adaptive", dp->crypto);
 	fprintf(out, "memory_mb: %u%s\n", dp->memory_mb,
 		dp->memory_mb ? "" : " # what ports and workers need");
+	fprintf(out, "telemetry: %s\n", dp->has_telemetry ? "true" : "false");
 }
 
 static void print_host(const struct dp_config *dp, FILE *out)

@@ -56,7 +56,8 @@ static const struct bad_case bad_cases[] = {
 	{"unknown key", TUNNEL "listen_prot: 1\n",
 		"9: listen_prot: unknown key; known here: listen_port, private_key_file, ports, "
 		"workers, "
-		"control_cpu, idle, crypto, memory_mb, host, controller, api, filter, peers, "
+		"control_cpu, idle, crypto, memory_mb, telemetry, host, controller, api, filter, "
+		"peers, "
 		"log_level"},
 	{"unknown key in a group", TUNNEL "api:\n\n  sock: /x\n",
 		"11: api.sock: unknown key; known here: socket, group"},
@@ -67,7 +68,8 @@ static const struct bad_case bad_cases[] = {
 	{"odd unknown key", TUNNEL "a.b[3]: 1\nidle: poll\n",
 		"9: a.b[3]: unknown key; known here: listen_port, private_key_file, ports, "
 		"workers, "
-		"control_cpu, idle, crypto, memory_mb, host, controller, api, filter, peers, "
+		"control_cpu, idle, crypto, memory_mb, telemetry, host, controller, api, filter, "
+		"peers, "
 		"log_level"},
 	{"key given twice", TUNNEL "idle: poll\nlog_level: info\nidle: poll\n",
 		"11: idle: given twice in one group; remove one"},

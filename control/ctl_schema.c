@@ -118,6 +118,7 @@ static const cyaml_schema_field_t top_fields[] = {
 	CHOICE("idle", struct ctl_raw, idle, idle_modes),
 	CHOICE("crypto", struct ctl_raw, crypto, cryptos),
 	NUMBER("memory_mb", struct ctl_raw, memory_mb),
+	CHOICE("telemetry", struct ctl_raw, telemetry, booleans),
 	GROUP("host", struct ctl_raw, host, host_fields),
 	GROUP("controller", struct ctl_raw, controller, controller_fields),
 	GROUP("api", struct ctl_raw, api, api_fields),

@@ -68,6 +68,7 @@ struct ctl_raw {
 	int idle;   /* enum dp_idle_mode */
 	int crypto; /* enum ctl_crypto */
 	uint32_t memory_mb;
+	bool telemetry;
 	struct ctl_raw_host host;
 	struct ctl_raw_controller controller;
 	struct ctl_raw_api api;

@@ -76,6 +76,7 @@ struct dp_config {
 	unsigned control_cpu; /* the calling thread, the host and the handshake thread */
 	enum dp_idle_mode idle;
 	unsigned memory_mb; /* for packets and rings; 0: what the ports and workers need */
+	bool has_telemetry; /* DPDK's socket for operators (dp_telemetry.h) */
 	const char *crypto; /* NULL or "auto", "ipsec-mb", "libsodium" */
 
 	struct cr_key private_key; /* copied, and wiped in the copy when it ends */

@@ -10,6 +10,7 @@
 #include "cr_noise.h"
 #include "dp_aead_mb.h"
 #include "dp_ports.h"
+#include "dp_telemetry.h"
 #include "dp_test.h"
 
 #include <pthread.h>
@@ -424,6 +425,8 @@ static int start_all(struct dp *dp, const struct dp_config *config, void (*warn)
 	/* Before the workers run, which read its ring without asking; what it puts on theirs waits. */
 	if (!error)
 		error = start_host(dp, config, ret_error);
+	if (!error && config->has_telemetry)
+		error = dp_telemetry_open(dp, ret_error);
 	if (!error && !dp->is_stepped)
 		error = start_threads(dp, config, ret_error);
 	if (!error)
@@ -514,6 +517,7 @@ void dp_free(struct dp *dp)
 {
 	if (!dp)
 		return;
+	dp_telemetry_close(dp);
 	if (dp->watchdog.has_found) {
 		abandon(dp);
 		return;
@@ -641,6 +645,7 @@ void dp_service(struct dp *dp)
 			dp_events_again(dp->events);
 	}
 	dp_rcu_poll(dp->rcu);
+	dp_telemetry_service(dp);
 }
 
 /* Which worker owns the peer that this packet goes to? */

@@ -176,7 +176,10 @@ int dp_eal_init(const struct dp_config *config, unsigned n_workers, void (*warn)
 	lcores_print(lcores, sizeof(lcores), config, n_workers);
 	args_add(&args, "sandd-gw");
 	args_add(&args, "--no-pci");
-	args_add(&args, "--no-telemetry");
+	if (config->has_telemetry)
+		args_add(&args, "--file-prefix=sandd-gw");
+	else
+		args_add(&args, "--no-telemetry");
 	args_add(&args, "--iova-mode=va");
 	args_add(&args, "--log-level=error");
 	args_add(&args, "--main-lcore=0");

@@ -243,6 +243,38 @@ statistics() {
 	check "metrics" metrics_are_well_formed
 }
 
+# telemetry COMMAND: DPDK's own socket, asked as dpdk-telemetry.py does.
+telemetry() {
+	python3 - "$1" <<-'EOF'
+		import json, socket, sys
+		s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+		s.settimeout(10)
+		s.connect("/var/run/dpdk/sandd-gw/dpdk_telemetry.v2")
+		size = json.loads(s.recv(1024))["max_output_len"]
+		s.send(sys.argv[1].encode())
+		print(json.dumps(next(iter(json.loads(s.recv(size)).values()))))
+	EOF
+}
+
+telemetry_answers() {
+	local peer
+
+	gw_stop
+	gw_config af_packet
+	echo "telemetry: true" >>"$LAB_DIR/gw.yaml"
+	wg_forget
+	wg_peer endpoint "$GW_UNDER4:$GW_PORT"
+	gw_start && ping_from peer "$GW4" || return 1
+	peer=$(telemetry /sandd/peers | jq -r '.[0]')
+	telemetry /sandd/stats | tee /dev/stderr | jq -e '.opened_pkts >= 3 and .peers == 1 and .mbufs > 0' &&
+		telemetry /sandd/stats,0 | jq -e '.opened_pkts >= 3 and (has("peers") | not)' &&
+		telemetry /sandd/drops | jq -e '.no_peer >= 0 and .handshake_replay == 0' &&
+		telemetry "/sandd/peer,$peer" | tee /dev/stderr |
+		jq -e --arg at "$PEER_UNDER4:$PEER_PORT" '.endpoint == $at and .rx_pkts >= 3' &&
+		[[ $(telemetry /sandd/peer,nobody) == "{}" ]] &&
+		telemetry /ethdev/list | jq -e 'length == 1'
+}
+
 main() {
 	need_lab "inside views"
 	if ! have tshark || ! have tcpdump; then
@@ -262,6 +294,7 @@ main() {
 	statistics
 	check "an abandoned capture ends" abandoned_ends
 	check "the tunnel lives on" ping_from peer "$GW4"
+	check "telemetry" telemetry_answers
 	exit "$FAILED"
 }
 
