@@ -268,7 +268,9 @@ struct dp_burst_stats {
 	X(COMMANDS, "commands")                                                                    \
 	X(HANDOVER, "handover")                                                                    \
 	X(INNER, "inner")                                                                          \
-	X(OUTER, "outer") X(HOST, "host") X(HANDSHAKES, "handshakes") X(NOTES, "notes")
+	X(OUTER, "outer")                                                                          \
+	X(HOST, "host") X(HANDSHAKES, "handshakes") X(EXPECTED, "handshakes_expected")             \
+		X(NOTES, "notes")
 enum dp_queue {
 #define DP_QUEUE_ENUM(name, text) DP_QUEUE_##name,
 	DP_QUEUES(DP_QUEUE_ENUM)

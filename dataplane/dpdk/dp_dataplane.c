@@ -253,7 +253,8 @@ static int start_worker(struct dp *dp, const struct dp_config *config, unsigned 
 	worker->tables = &dp->tables;
 	worker->pool = dp->pool;
 	worker->aead_ops = aead;
-	worker->handshake_ring = dp_handshake_message_ring(dp->handshake);
+	worker->stranger_ring = dp_handshake_stranger_ring(dp->handshake);
+	worker->expected_ring = dp_handshake_expected_ring(dp->handshake);
 	worker->note_ring = dp_handshake_note_ring(dp->handshake);
 	worker->handshake_idle = dp_handshake_idle(dp->handshake);
 	worker->qsbr = dp_rcu_qsbr(dp->rcu);
@@ -737,7 +738,9 @@ static void shared_queues(const struct dp *dp, struct dp_stats *ret_stats)
 	const struct dp_counters *counters = dp_handshake_counters(dp->handshake);
 
 	dp_queue_read(&ret_stats->queues[DP_QUEUE_HANDSHAKES],
-		dp_handshake_message_ring(dp->handshake), counters, DP_QUEUE_HANDSHAKES);
+		dp_handshake_stranger_ring(dp->handshake), counters, DP_QUEUE_HANDSHAKES);
+	dp_queue_read(&ret_stats->queues[DP_QUEUE_EXPECTED],
+		dp_handshake_expected_ring(dp->handshake), counters, DP_QUEUE_EXPECTED);
 	dp_queue_read(&ret_stats->queues[DP_QUEUE_NOTES], dp_handshake_note_ring(dp->handshake),
 		counters, DP_QUEUE_NOTES);
 }

@@ -34,6 +34,8 @@
 		"a handshake message from port 0, which nobody could answer")                      \
 	X(HANDSHAKE_FULL, "handshake_queue_full", RX,                                              \
 		"a handshake message while too many others wait: a storm, or a slow control CPU")  \
+	X(HANDSHAKE_SOURCE, "handshake_source_limit", RX,                                          \
+		"handshake messages of one source, more than it may have us look at")              \
 	X(UNKNOWN_INDEX, "unknown_index", DECAP,                                                   \
 		"a data message of a session that is not, or no longer, ours; after a restart "    \
 		"the peer begins a new one by itself")                                             \

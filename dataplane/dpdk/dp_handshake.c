@@ -17,7 +17,7 @@
 
 #include <rte_lcore.h>
 
-/* Work of one round at most, so that notes and requests never wait behind a flood of messages. */
+/* Work of one round at most, of each ring: notes and requests never wait behind a flood of messages. */
 #define MESSAGES_PER_ROUND 16
 #define NOTES_PER_ROUND 256
 /* Peers of a request: as many keys as messages at most, or commands that leave room in a ring. */
@@ -32,7 +32,7 @@ struct dp_handshake {
 	struct dp *dp;
 	struct wg_device *device;
 	struct cr_key public_key;
-	struct rte_ring *messages, *notes;
+	struct rte_ring *strangers, *expected, *notes;
 	struct dp_idle *idle;
 	pthread_t thread;
 	bool is_running;
@@ -322,38 +322,63 @@ static bool workers_have_room(const struct dp_handshake *handshake)
 	return true;
 }
 
-static void take_message(struct dp_handshake *handshake, struct rte_mbuf *m)
+/* For who traces: the frame as a packet again, which is freed by the one who looks at it. */
+static struct rte_mbuf *frame_again(
+	struct dp_handshake *handshake, const struct dp_message *message)
 {
-	const uint8_t *frame = rte_pktmbuf_mtod(m, const uint8_t *);
-	struct dp_pkt *p = dp_pkt(m);
+	struct rte_mbuf *m = rte_pktmbuf_alloc(handshake->dp->pool);
+
+	if (m) {
+		memcpy(rte_pktmbuf_append(m, message->len), message->frame, message->len);
+		*dp_pkt(m) = message->p;
+	}
+	return m;
+}
+
+static void message_end(
+	struct dp_handshake *handshake, const struct dp_message *message, enum wg_verdict verdict)
+{
+	struct dp_counters *counters = &handshake->counters;
+	struct rte_mbuf *m = dp_tap_is_on(&counters->tap) ? frame_again(handshake, message) : NULL;
+
+	if (verdict == WG_VERDICT_OK) {
+		if (m)
+			dp_trace_end(counters, DP_VERDICT_ACCEPTED, DP_PLACE_HANDSHAKE, m);
+		rte_pktmbuf_free(m);
+	} else if (m) {
+		dp_drop(counters, dp_drop_of_verdict(verdict), m);
+	} else {
+		dp_counter_add(&counters->drop_pkts[dp_drop_of_verdict(verdict)], 1);
+	}
+}
+
+static void take_message(struct dp_handshake *handshake, const struct dp_message *message)
+{
+	const struct dp_pkt *p = &message->p;
 	struct base_endpoint from;
 	enum wg_verdict verdict;
 
-	dp_from_read(&handshake->current_from, frame, p);
+	dp_from_read(&handshake->current_from, message->frame, p);
 	from = dp_from_endpoint(&handshake->current_from);
-	verdict = wg_handshake_input(handshake->device, &from, frame + p->payload_off,
+	verdict = wg_handshake_input(handshake->device, &from, message->frame + p->payload_off,
 		p->payload_len, handshake->now_ns);
 	handshake->current_from.family = BASE_FAMILY_NONE;
-	if (verdict != WG_VERDICT_OK) {
-		dp_drop(&handshake->counters, dp_drop_of_verdict(verdict), m);
-		return;
-	}
-	if (dp_tap_is_on(&handshake->counters.tap))
-		dp_trace_end(&handshake->counters, DP_VERDICT_ACCEPTED, DP_PLACE_HANDSHAKE, m);
-	rte_pktmbuf_free(m);
+	message_end(handshake, message, verdict);
 }
 
-static unsigned take_messages(struct dp_handshake *handshake)
+static unsigned take_messages(
+	struct dp_handshake *handshake, struct rte_ring *ring, enum dp_queue queue)
 {
-	struct rte_mbuf *pkts[MESSAGES_PER_ROUND];
-	unsigned n, waiting = rte_ring_count(handshake->messages);
+	unsigned n, waiting = rte_ring_count(ring);
+	struct dp_message message;
 
-	dp_queue_seen(&handshake->counters, DP_QUEUE_HANDSHAKES, waiting);
-	wg_device_note_queue(handshake->device, waiting, DP_RING_HANDSHAKES, handshake->now_ns);
+	dp_queue_seen(&handshake->counters, queue, waiting);
+	/* wg counts from an eighth on. */
+	wg_device_note_queue(handshake->device, waiting, 8 * DP_HANDSHAKES_LOAD, handshake->now_ns);
 	for (n = 0; n < MESSAGES_PER_ROUND && workers_have_room(handshake); n++) {
-		if (rte_ring_dequeue(handshake->messages, (void **)&pkts[n]) != 0)
+		if (rte_ring_dequeue_elem(ring, &message, sizeof(message)) != 0)
 			break;
-		take_message(handshake, pkts[n]);
+		take_message(handshake, &message);
 	}
 	return n;
 }
@@ -365,7 +390,9 @@ bool dp_handshake_round(struct dp_handshake *handshake, uint64_t now_ns)
 
 	handshake->now_ns = now_ns;
 	dp_counter_add(&handshake->counters.rounds, 1);
-	n = take_notes(handshake) + take_request(handshake) + take_messages(handshake);
+	n = take_notes(handshake) + take_request(handshake);
+	n += take_messages(handshake, handshake->expected, DP_QUEUE_EXPECTED);
+	n += take_messages(handshake, handshake->strangers, DP_QUEUE_HANDSHAKES);
 	if (wg_next_deadline_ns(handshake->device) <= now_ns) {
 		wg_tick(handshake->device, now_ns);
 		n++;
@@ -384,9 +411,9 @@ static bool has_request_work(const struct dp_handshake *handshake)
 
 static bool has_work(struct dp_handshake *handshake)
 {
-	return !rte_ring_empty(handshake->messages) || !rte_ring_empty(handshake->notes) ||
-		atomic_load(&handshake->asked) || has_request_work(handshake) ||
-		atomic_load(&handshake->must_stop);
+	return !rte_ring_empty(handshake->strangers) || !rte_ring_empty(handshake->expected) ||
+		!rte_ring_empty(handshake->notes) || atomic_load(&handshake->asked) ||
+		has_request_work(handshake) || atomic_load(&handshake->must_stop);
 }
 
 static void sleep_until_work(struct dp_handshake *handshake)
@@ -420,6 +447,21 @@ static void *thread_main(void *arg)
 
 /* Control's side. */
 
+/* In ordinary memory, not in the packets': its pages exist once a storm has filled them. */
+static struct rte_ring *message_ring_new(const char *name, unsigned count)
+{
+	ssize_t bytes = rte_ring_get_memsize_elem(sizeof(struct dp_message), count);
+	struct rte_ring *ring = bytes > 0
+		? aligned_alloc(RTE_CACHE_LINE_SIZE, RTE_CACHE_LINE_ROUNDUP((size_t)bytes))
+		: NULL;
+
+	if (ring && rte_ring_init(ring, name, count, RING_F_SC_DEQ) != 0) {
+		free(ring);
+		return NULL;
+	}
+	return ring;
+}
+
 struct dp_handshake *dp_handshake_new(struct dp *dp, const struct cr_key *private_key)
 {
 	struct dp_handshake *handshake = calloc(1, sizeof(*handshake));
@@ -427,13 +469,14 @@ struct dp_handshake *dp_handshake_new(struct dp *dp, const struct cr_key *privat
 	if (!handshake)
 		return NULL;
 	handshake->dp = dp;
-	handshake->messages =
-		rte_ring_create("dp_handshakes", DP_RING_HANDSHAKES, SOCKET_ID_ANY, RING_F_SC_DEQ);
+	handshake->strangers = message_ring_new("dp_strangers", DP_RING_STRANGERS);
+	handshake->expected = message_ring_new("dp_expected", DP_RING_EXPECTED);
 	handshake->notes = rte_ring_create_elem(
 		"dp_notes", sizeof(struct dp_note), DP_RING_NOTES, SOCKET_ID_ANY, RING_F_SC_DEQ);
 	handshake->idle = dp_idle_new();
 	handshake->device = wg_device_new(private_key, &host_calls, handshake);
-	if (!handshake->messages || !handshake->notes || !handshake->idle || !handshake->device) {
+	if (!handshake->strangers || !handshake->expected || !handshake->notes ||
+		!handshake->idle || !handshake->device) {
 		int error = errno ? errno : ENOMEM;
 
 		dp_handshake_free(handshake);
@@ -472,23 +515,25 @@ void dp_handshake_stop(struct dp_handshake *handshake)
 
 void dp_handshake_free(struct dp_handshake *handshake)
 {
-	void *m;
-
 	if (!handshake)
 		return;
 	dp_handshake_stop(handshake);
-	while (handshake->messages && rte_ring_dequeue(handshake->messages, &m) == 0)
-		rte_pktmbuf_free(m);
 	wg_device_free(handshake->device);
 	dp_idle_free(handshake->idle);
-	rte_ring_free(handshake->messages);
+	free(handshake->strangers);
+	free(handshake->expected);
 	rte_ring_free(handshake->notes);
 	free(handshake);
 }
 
-struct rte_ring *dp_handshake_message_ring(struct dp_handshake *handshake)
+struct rte_ring *dp_handshake_stranger_ring(struct dp_handshake *handshake)
 {
-	return handshake->messages;
+	return handshake->strangers;
+}
+
+struct rte_ring *dp_handshake_expected_ring(struct dp_handshake *handshake)
+{
+	return handshake->expected;
 }
 
 struct rte_ring *dp_handshake_note_ring(struct dp_handshake *handshake)

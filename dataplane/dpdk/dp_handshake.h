@@ -4,8 +4,8 @@
  * workers and requests from control, runs wg's handshakes, cookies and timers, and tells workers by command
  * what became of it. It never spins: it sleeps until a message, a note, a request or wg's next deadline.
  *
- * A flood of handshake messages fills its bounded ring and no other: workers drop what does not
- * fit and go on.
+ * Messages come in two bounded rings, of strangers and of those whom we expect (dp_admit.h), which get equal
+ * turns. They are copied: a storm holds no packet buffers, and workers drop what does not fit and go on.
  */
 #ifndef DP_HANDSHAKE_H
 #define DP_HANDSHAKE_H
@@ -16,10 +16,16 @@
 #include "base_err.h"
 #include "cr_secret.h"
 #include "dp_idle.h"
+#include "dp_pkt.h"
 #include "dp_stats.h"
 #include "wg.h"
 
-#define DP_RING_HANDSHAKES 1024
+/** A few seconds' work of those who have a cookie: who waits longer has tried again by then. Memory is
+ * touched by a storm alone. */
+#define DP_RING_EXPECTED 32768
+#define DP_RING_STRANGERS 32768
+/** Messages waiting, of either, from which on first ones are answered with cookies: 50 ms of work. */
+#define DP_HANDSHAKES_LOAD 512
 #define DP_RING_NOTES 1024
 
 struct dp;
@@ -48,6 +54,15 @@ struct dp_request {
 	_Atomic bool is_done; /* release by the handshake thread, acquire by control */
 };
 
+/** A handshake message on its way: its frame as it came, up to the message's end. */
+struct dp_message {
+	struct dp_pkt p;
+	uint16_t len;
+	uint8_t frame[DP_ETH_BYTES + DP_IP4_BYTES_MAX + DP_UDP_BYTES +
+		sizeof(struct wg_initiation)];
+};
+static_assert(sizeof(struct dp_message) % 4 == 0, "rte_ring_elem's rule");
+
 struct dp_handshake;
 
 /** Rings and device; NULL with errno. */
@@ -59,7 +74,8 @@ void dp_handshake_stop(struct dp_handshake *handshake);
 void dp_handshake_free(struct dp_handshake *handshake);
 
 /** What workers put in: rings with many producers, and whom to wake. */
-struct rte_ring *dp_handshake_message_ring(struct dp_handshake *handshake);
+struct rte_ring *dp_handshake_stranger_ring(struct dp_handshake *handshake);
+struct rte_ring *dp_handshake_expected_ring(struct dp_handshake *handshake);
 struct rte_ring *dp_handshake_note_ring(struct dp_handshake *handshake);
 struct dp_idle *dp_handshake_idle(struct dp_handshake *handshake);
 

@@ -109,7 +109,7 @@ static unsigned pkts_needed(const struct dp_config *config)
 {
 	unsigned per_worker = 2 * DP_RING_PKTS + DP_STAGED_PKTS_MAX + DP_NEIGHBOUR_PKTS_MAX +
 		POOL_CACHE * 2 + DP_BURST * 4;
-	unsigned shared = DP_HOST_RING_PKTS + DP_RING_HANDSHAKES;
+	unsigned shared = DP_HOST_RING_PKTS;
 	unsigned queues = 0;
 
 	for (unsigned i = 0; i < config->n_ports; i++)

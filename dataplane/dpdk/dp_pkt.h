@@ -21,6 +21,7 @@
 
 #define DP_ETH_BYTES 14
 #define DP_IP4_BYTES 20
+#define DP_IP4_BYTES_MAX 60 /* with options */
 #define DP_IP6_BYTES 40
 #define DP_UDP_BYTES 8
 

@@ -60,6 +60,11 @@ static unsigned check_ip6(const uint8_t *ip, uint32_t len, uint32_t *ret_header,
 /* The first word is type and three zero bytes (paper 5.4). */
 static unsigned check_message(const uint8_t *payload, uint32_t len, const uint8_t *udp)
 {
+	static const uint32_t handshake_bytes[] = {
+		[WG_MESSAGE_INITIATION] = sizeof(struct wg_initiation),
+		[WG_MESSAGE_RESPONSE] = sizeof(struct wg_response),
+		[WG_MESSAGE_COOKIE] = sizeof(struct wg_cookie_reply),
+	};
 	uint32_t type;
 
 	if (len < sizeof(type))
@@ -72,7 +77,10 @@ static unsigned check_message(const uint8_t *payload, uint32_t len, const uint8_
 	case WG_MESSAGE_RESPONSE:
 	case WG_MESSAGE_COOKIE:
 		/* Nobody can be answered at port 0 (wireguard-practice.md). */
-		return base_load_be16(udp) == 0 ? (unsigned)DP_DROP_SOURCE_PORT : FRAME_HANDSHAKE;
+		if (base_load_be16(udp) == 0)
+			return DP_DROP_SOURCE_PORT;
+		return len == handshake_bytes[type] ? FRAME_HANDSHAKE
+						    : dp_drop_of_verdict(WG_VERDICT_MALFORMED);
 	default:
 		break;
 	}
@@ -125,16 +133,6 @@ static unsigned check_frame(
 	return check_message(udp + DP_UDP_BYTES, p->payload_len, udp);
 }
 
-static void to_handshake(struct dp_worker *worker, struct rte_mbuf **pkts, unsigned n)
-{
-	unsigned sent = rte_ring_enqueue_burst(worker->handshake_ring, (void **)pkts, n, NULL);
-
-	for (unsigned i = sent; i < n; i++)
-		dp_drop(&worker->counters, DP_DROP_HANDSHAKE_FULL, pkts[i]);
-	if (sent)
-		worker->handshake_got_work = true;
-}
-
 unsigned dp_rx_poll(struct dp_worker *worker, const struct dp_rx_queue *queue)
 {
 	struct rte_mbuf *pkts[DP_BURST], *handshakes[DP_BURST];
@@ -168,7 +166,7 @@ unsigned dp_rx_poll(struct dp_worker *worker, const struct dp_rx_queue *queue)
 	dp_burst_count(&worker->counters, DP_BURST_RX, n);
 	dp_worker_mark(worker, DP_STAGE_RX, n);
 	if (n_handshakes)
-		to_handshake(worker, handshakes, n_handshakes);
+		dp_admit(worker, handshakes, n_handshakes);
 	if (n_data)
 		dp_steer(worker, pkts, n_data);
 	return n;

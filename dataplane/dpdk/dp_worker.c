@@ -415,6 +415,7 @@ int dp_worker_init(struct dp_worker *worker, struct base_error *ret_error)
 	worker->inner_ring = ring_new("inner", worker->id, sizeof(void *), DP_RING_PKTS);
 	worker->outer_ring = ring_new("outer", worker->id, sizeof(void *), DP_RING_PKTS);
 	worker->idle = dp_idle_new();
+	dp_admit_init(&worker->admit);
 	worker->index = wg_index_table_new(INDEX_FIRST);
 	worker->flows = in_flows_new(FLOWS_MAX);
 	if (!worker->command_ring || !worker->handover_ring || !worker->inner_ring ||

@@ -23,6 +23,8 @@
 #include <stdint.h>
 
 #include "cr_aead.h"
+#include "dp_admit.h"
+#include "dp_handshake.h"
 #include "dp_idle.h"
 #include "dp_init.h"
 #include "dp_outer.h"
@@ -131,8 +133,8 @@ struct dp_worker {
 	struct rte_mempool *pool;
 	const struct cr_aead_ops *aead_ops;
 	struct cr_aead *aead;
-	struct rte_ring *handshake_ring; /* out: handshake messages */
-	struct rte_ring *note_ring;      /* out */
+	struct rte_ring *stranger_ring, *expected_ring; /* out: handshake messages */
+	struct rte_ring *note_ring;                     /* out */
 	struct dp_idle *handshake_idle;
 	struct rte_ring *host_ring; /* out: opened packets; NULL: none takes them */
 	struct dp_host *host;       /* to wake; NULL with tests */
@@ -169,6 +171,7 @@ struct dp_worker {
 	struct dp_peer *note_first, **note_end;
 
 	struct dp_counters counters;
+	struct dp_admit admit; /* large, and of handshakes only */
 } __rte_cache_aligned;
 
 /** Rings, tables and AEAD state of a worker whose fixed fields are set. 0 or -Exxx with a line. */

@@ -218,10 +218,11 @@ struct input {
 	struct wg_device *device;
 	const struct base_endpoint *from;
 	uint64_t now_ns;
+	bool is_charged; /* to its source's rate */
 };
 
 /* mac1, then under load mac2 and the rate of the source. OK: go on. */
-static enum wg_verdict check_macs(const struct input *in, const void *message, size_t len)
+static enum wg_verdict check_macs(struct input *in, const void *message, size_t len)
 {
 	struct wg_device *device = in->device;
 	struct wg_cookie_reply reply;
@@ -238,12 +239,15 @@ static enum wg_verdict check_macs(const struct input *in, const void *message, s
 	}
 	if (!wg_ratelimit_allow(&device->ratelimit, &in->from->addr, in->now_ns))
 		return WG_VERDICT_RATE_LIMIT;
+	in->is_charged = true;
 	return WG_VERDICT_OK;
 }
 
 /* The peer proved itself with a handshake message. */
 static void heard(const struct input *in, struct wg_peer *peer, size_t len)
 {
+	if (in->is_charged)
+		wg_ratelimit_give_back(&in->device->ratelimit, &in->from->addr);
 	peer->timers.heard_ns = peer->timers.handshake_traffic_ns = in->now_ns;
 	peer->rx_bytes += len;
 	wg_peer_endpoint_seen(peer, in->from, in->now_ns);
@@ -304,8 +308,7 @@ static void yield_if_crossed(const struct input *in, struct wg_peer *peer)
 		wg_handshake_drop(peer); /* its retry stays, in case theirs does not complete */
 }
 
-static enum wg_verdict consume_initiation(
-	const struct input *in, const struct wg_initiation *message)
+static enum wg_verdict consume_initiation(struct input *in, const struct wg_initiation *message)
 {
 	enum wg_verdict verdict = check_macs(in, message, sizeof(*message));
 	struct wg_noise_request request;
@@ -331,7 +334,7 @@ static enum wg_verdict consume_initiation(
 	return verdict;
 }
 
-static enum wg_verdict consume_response(const struct input *in, const struct wg_response *message)
+static enum wg_verdict consume_response(struct input *in, const struct wg_response *message)
 {
 	enum wg_verdict verdict = check_macs(in, message, sizeof(*message));
 	struct wg_device *device = in->device;
@@ -397,7 +400,7 @@ static enum wg_verdict consume_cookie(const struct input *in, const struct wg_co
 enum wg_verdict wg_handshake_input(struct wg_device *device, const struct base_endpoint *from,
 	const void *message, size_t len, uint64_t now_ns)
 {
-	const struct input in = {device, from, now_ns};
+	struct input in = {device, from, now_ns, false};
 	enum wg_verdict verdict = WG_VERDICT_MALFORMED;
 	union {
 		uint32_t type_le32;

@@ -45,3 +45,14 @@ bool wg_ratelimit_allow(struct wg_ratelimit *limit, const struct base_addr *sour
 	bucket->full_ns = full_ns;
 	return true;
 }
+
+void wg_ratelimit_give_back(struct wg_ratelimit *limit, const struct base_addr *source)
+{
+	uint64_t hash = source_hash(limit, source);
+	struct wg_ratelimit_bucket *set = limit->sets[hash % WG_RATELIMIT_SETS];
+
+	for (unsigned i = 0; i < WG_RATELIMIT_WAYS; i++) {
+		if (set[i].source == hash && set[i].full_ns >= TOKEN_NS)
+			set[i].full_ns -= TOKEN_NS;
+	}
+}

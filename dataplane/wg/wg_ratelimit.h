@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * How many handshake messages per second one source may have us work on while under load:
- * WG_SOURCE_RATE_PER_S beyond a burst of WG_SOURCE_BURST_MSGS, per IPv4 address or IPv6 /64.
+ * How many handshake messages per second one source may have us work on for nothing while under load:
+ * WG_SOURCE_RATE_PER_S beyond a burst of WG_SOURCE_BURST_MSGS, per IPv4 address or IPv6 /64. A message that
+ * turns out to be a peer's is given back, so that a thousand peers behind one NAT are not one too busy source.
  *
  * The table has a fixed size: outsiders cannot grow it. Sources share sets of a few places by a
  * keyed hash; a new source takes the place of the one in its set that has been quiet longest. Only
@@ -40,5 +41,7 @@ void wg_ratelimit_init(struct wg_ratelimit *limit);
 /** True: this source may have one more message now, and it was counted. */
 bool wg_ratelimit_allow(
 	struct wg_ratelimit *limit, const struct base_addr *source, uint64_t now_ns);
+/** The message that was counted last for @source does not count. */
+void wg_ratelimit_give_back(struct wg_ratelimit *limit, const struct base_addr *source);
 
 #endif
