@@ -7,6 +7,7 @@
 #   scripts/bench.sh pipeline [--json]     the whole worker path, against the cipher alone
 #   scripts/bench.sh wake [--json]         a packet's wait for a sleeping worker, in microseconds
 #   scripts/bench.sh handshake [--json]    handshakes answered against bare X25519; a storm of 100,000 peers
+#   scripts/bench.sh peers [--json]        100,000 active peers against one; what an idle one of a million costs
 #
 # Further options go to the benchmark; `scripts/bench.sh NAME --help` lists them.
 set -euo pipefail
@@ -14,7 +15,7 @@ set -euo pipefail
 
 BUILD=$REPO/build-bench
 declare -A PROGRAM=([cipher]=bench_aead [pipeline]=bench_pipeline [wake]=bench_wake
-	[handshake]=bench_handshake)
+	[handshake]=bench_handshake [peers]=bench_peers)
 
 main() {
 	local name=${1:-}
