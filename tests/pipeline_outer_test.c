@@ -193,6 +193,59 @@ static void handshakes_have_their_class_on_ipv6(void **state)
 	handshakes_have_their_class(true);
 }
 
+/* Senders that nobody is, or many: nothing is begun with them, and nobody moves there. */
+static void senders_that_cannot_be_answered(void **state)
+{
+	static const char *const from[] = {"0.0.0.0:7", "224.0.0.1:7", "255.255.255.255:7",
+		"0.1.2.3:7", "[::]:7", "[ff02::1]:7"};
+	struct lab_peer *peer = session(false);
+	struct base_endpoint first = peer->endpoint, mapped = {.port = 7};
+	uint64_t counter = FAR_COUNTER, drops = 0;
+	uint8_t packet[100], message[200] = {WG_MESSAGE_INITIATION};
+	uint32_t len = lab_inner(packet, PEER4, GATEWAY4, 8765, 100);
+	static struct lab_pkt pkt;
+	struct dp_peer_status status;
+
+	mapped.addr.family = BASE_FAMILY_V6;
+	memset(mapped.addr.bytes + 10, 0xff, 2);
+	mapped.addr.bytes[12] = 192;
+	for (unsigned i = 0; i <= BASE_ARRAY_LEN(from); i++) {
+		struct base_endpoint bad = mapped;
+
+		if (i < BASE_ARRAY_LEN(from))
+			assert_int_equal(base_endpoint_parse(&bad, from[i]), 0);
+		memset(message, 0, sizeof(message));
+		message[0] = WG_MESSAGE_INITIATION;
+		lab_inject(&lab, &bad, message, sizeof(struct wg_initiation));
+		lab_run(&lab, 0);
+		assert_int_equal(lab_drops(&lab, DP_DROP_SOURCE_ADDRESS), ++drops);
+		/* The tag is right, so the packet is: it may well have been changed on its way. */
+		lab_inject(&lab, &bad, message, lab_seal(peer, message, counter++, packet, len));
+		lab_run(&lab, 0);
+		assert_true(lab_host_take(&lab, &pkt));
+		assert_int_equal(dp_peer_status(lab.dp, &peer->public_key, &status), 0);
+		assert_true(base_endpoint_equal(&status.endpoint, &first));
+	}
+}
+
+static void endpoints_that_cannot_be(void **state)
+{
+	static const char *const bad[] = {"0.0.0.0:7", "239.1.2.3:7", "[::]:7", "[ff05::1]:7"};
+	struct lab_peer *peer = session(false);
+	struct dp_peer_config config = {.public_key = peer->public_key};
+	struct base_error error;
+
+	for (unsigned i = 0; i < BASE_ARRAY_LEN(bad); i++) {
+		assert_int_equal(base_endpoint_parse(&config.endpoint, bad[i]), 0);
+		assert_int_equal(dp_peer_set(lab.dp, &config, &error), -EINVAL);
+		assert_non_null(strstr(error.text, bad[i]));
+	}
+	/* With one port there is one link. */
+	assert_int_equal(base_endpoint_parse(&config.endpoint, "[fe80::1]:7"), 0);
+	assert_null(dp_endpoint_fault(&config.endpoint, 1));
+	assert_non_null(dp_endpoint_fault(&config.endpoint, 2));
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -203,6 +256,8 @@ int main(void)
 		cmocka_unit_test_teardown(marked_keepalive_is_a_keepalive, teardown),
 		cmocka_unit_test_teardown(handshakes_have_their_class_on_ipv4, teardown),
 		cmocka_unit_test_teardown(handshakes_have_their_class_on_ipv6, teardown),
+		cmocka_unit_test_teardown(senders_that_cannot_be_answered, teardown),
+		cmocka_unit_test_teardown(endpoints_that_cannot_be, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -130,11 +130,15 @@ static bool prefix_is_valid(const struct base_prefix *prefix)
 
 static int check_peer(const struct change *change, const struct dp_peer_config *config)
 {
-	char name[BASE_FINGERPRINT_LEN + 1], text[BASE_PREFIX_TEXT_LEN];
+	char name[BASE_FINGERPRINT_LEN + 1], text[BASE_ENDPOINT_TEXT_LEN];
+	const char *fault = config->endpoint.addr.family == BASE_FAMILY_NONE
+		? NULL
+		: dp_endpoint_fault(&config->endpoint, change->dp->n_ports);
 
-	if (config->endpoint.addr.family != BASE_FAMILY_NONE && config->endpoint.port == 0)
-		return base_error_set(change->err, -EINVAL, "peer %s: port 0 is no endpoint",
-			name_of(name, &config->public_key));
+	if (fault)
+		return base_error_set(change->err, -EINVAL, "peer %s: endpoint %s: %s",
+			name_of(name, &config->public_key),
+			base_endpoint_print(text, &config->endpoint), fault);
 	for (size_t i = 0; i < config->n_allowed_ips; i++) {
 		if (!prefix_is_valid(&config->allowed_ips[i]))
 			return base_error_set(change->err, -EINVAL,

@@ -79,7 +79,7 @@ static void confirm(struct dp_worker *worker, struct dp_peer *peer, struct wg_ke
 	}
 }
 
-/* Where is the authenticated sender now? Port 0 could not be answered, so it never counts. */
+/* Where is the authenticated sender now? What could not be answered does not count. */
 static void roam(struct dp_worker *worker, struct dp_peer *peer, struct rte_mbuf *m)
 {
 	const uint8_t *frame = rte_pktmbuf_mtod(m, const uint8_t *);
@@ -88,7 +88,7 @@ static void roam(struct dp_worker *worker, struct dp_peer *peer, struct rte_mbuf
 	if (likely(dp_from_matches(&peer->from, frame, dp_pkt(m))))
 		return;
 	dp_from_read(&from, frame, dp_pkt(m));
-	if (from.port_be16 != 0)
+	if (dp_from_is_answerable(&from))
 		dp_worker_move(worker, peer, &from);
 }
 

@@ -32,6 +32,9 @@
 	X(SHORT_DATA, "short_data", RX, "a data message without room for its header and tag")      \
 	X(SOURCE_PORT, "source_port_zero", RX,                                                     \
 		"a handshake message from port 0, which nobody could answer")                      \
+	X(SOURCE_ADDRESS, "source_address", RX,                                                    \
+		"a handshake message from an address that is not one host's, such as a multicast " \
+		"one")                                                                             \
 	X(HANDSHAKE_FULL, "handshake_queue_full", RX,                                              \
 		"a handshake message while too many others wait: a storm, or a slow control CPU")  \
 	X(HANDSHAKE_SOURCE, "handshake_source_limit", RX,                                          \

@@ -8,6 +8,39 @@
 #define ETHERTYPE_IP6 0x86dd
 #define HOP_LIMIT 64
 
+/* Both families: what stands for no host, or for many. */
+static bool is_one_host(const struct base_addr *addr)
+{
+	static const uint8_t zero[16], mapped[12] = {[10] = 0xff, [11] = 0xff};
+
+	if (addr->family == BASE_FAMILY_V4)
+		return addr->bytes[0] != 0 && addr->bytes[0] < 224;
+	return addr->family == BASE_FAMILY_V6 && addr->bytes[0] != 0xff &&
+		memcmp(addr->bytes, zero, sizeof(zero)) != 0 &&
+		memcmp(addr->bytes, mapped, sizeof(mapped)) != 0;
+}
+
+const char *dp_endpoint_fault(const struct base_endpoint *endpoint, unsigned n_ports)
+{
+	const uint8_t *bytes = endpoint->addr.bytes;
+
+	if (endpoint->port == 0)
+		return "port 0 is no endpoint";
+	if (!is_one_host(&endpoint->addr))
+		return "not the address of one host";
+	if (n_ports > 1 && endpoint->addr.family == BASE_FAMILY_V6 && bytes[0] == 0xfe &&
+		(bytes[1] & 0xc0) == 0x80)
+		return "a link-local address, and there is more than one port: which link?";
+	return NULL;
+}
+
+bool dp_from_is_answerable(const struct dp_from *from)
+{
+	struct base_endpoint endpoint = dp_from_endpoint(from);
+
+	return dp_endpoint_fault(&endpoint, 1) == NULL;
+}
+
 struct base_endpoint dp_from_endpoint(const struct dp_from *from)
 {
 	struct base_endpoint endpoint = {0};

@@ -72,6 +72,14 @@ static inline bool dp_from_same_end(const struct dp_from *a, const struct dp_fro
 		memcmp(a->addrs, b->addrs, dp_from_len(a->family) / 2) == 0;
 }
 
+/**
+ * Why nothing can be sent there, or NULL. Addresses of this host are found out by the underlay, for they
+ * come and go. @n_ports: more than one make an address of the link ambiguous, unless a frame
+ * came from it: 1 then, for the address that it asked tells the port.
+ */
+const char *dp_endpoint_fault(const struct base_endpoint *endpoint, unsigned n_ports);
+/** Can this sender be answered? Else it is no place to move to, and no handshake is begun with it. */
+bool dp_from_is_answerable(const struct dp_from *from);
 /** Their address and port. */
 struct base_endpoint dp_from_endpoint(const struct dp_from *from);
 /** Our address; family NONE if not known. */

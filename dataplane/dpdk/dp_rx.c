@@ -133,6 +133,15 @@ static unsigned check_frame(
 	return check_message(udp + DP_UDP_BYTES, p->payload_len, udp);
 }
 
+/* Whom a handshake's answer would go to. */
+static bool is_answerable(struct rte_mbuf *m)
+{
+	struct dp_from from;
+
+	dp_from_read(&from, rte_pktmbuf_mtod(m, const uint8_t *), dp_pkt(m));
+	return dp_from_is_answerable(&from);
+}
+
 unsigned dp_rx_poll(struct dp_worker *worker, const struct dp_rx_queue *queue)
 {
 	struct rte_mbuf *pkts[DP_BURST], *handshakes[DP_BURST];
@@ -155,8 +164,10 @@ unsigned dp_rx_poll(struct dp_worker *worker, const struct dp_rx_queue *queue)
 		kind = check_frame(worker, queue, pkts[i]);
 		if (kind == FRAME_DATA)
 			pkts[n_data++] = pkts[i];
-		else if (kind == FRAME_HANDSHAKE)
+		else if (kind == FRAME_HANDSHAKE && is_answerable(pkts[i]))
 			handshakes[n_handshakes++] = pkts[i];
+		else if (kind == FRAME_HANDSHAKE)
+			dp_drop(&worker->counters, DP_DROP_SOURCE_ADDRESS, pkts[i]);
 		else
 			dp_drop(&worker->counters, (enum dp_drop)kind, pkts[i]);
 	}

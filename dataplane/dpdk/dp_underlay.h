@@ -12,6 +12,9 @@
  * caution says so. Of several next hops of one route, or equal routes, a hash of destination and
  * source picks one whose neighbour is not known to be dead; weights do not count.
  *
+ * Addresses of the link (fe80::/10): a peer that spoke from one is answered on the port whose address it asked. As a
+ * configured endpoint they are refused where there is more than one port.
+ *
  * Path MTUs that routers tell by ICMP are not learned: nobody signs them, and outer packets are small enough by
  * the host interface's MTU. What a route or a port allows (`mtu`) is respected.
  *
