@@ -6,6 +6,8 @@
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
+FAR_NET=10.77.0.0/24
+
 # The gateway is still the process that was started, and says WHAT in its log, within 10 s.
 says() {
 	wait_for 10 says_now "$1"
@@ -98,7 +100,9 @@ address_is_taken_and_given() {
 # --- the host interface -------------------------------------------------------------------------
 
 host_is_down() {
+	mark_log
 	in_gw ip link set sandd0 down
+	says "host interface sandd0 is down" || return 1
 	no_ping_from peer "$GW4" || return 1
 	drops_reach host_write 1
 }
@@ -113,16 +117,24 @@ host_is_deleted() {
 	says "host interface sandd0: somebody deleted it" && says "host interface sandd0: made again"
 }
 
-host_has_addresses() {
+# All that the gateway gave it: its addresses, and a route to what a peer holds outside of them.
+host_is_whole() {
 	in_gw ip -br addr show sandd0
+	in_gw ip route show dev sandd0
 	in_gw ip -br addr show sandd0 | grep -q "$GW4/24" &&
-		in_gw ip -br addr show sandd0 | grep -q "$GW6/64"
+		in_gw ip -br addr show sandd0 | grep -q "$GW6/64" &&
+		in_gw ip route show dev sandd0 | grep -q "^$FAR_NET"
 }
 
 with_kind() {
 	local kind=$1
 
 	gw_config "$kind"
+	cat >>"$LAB_DIR/gw.yaml" <<-EOF
+		  - name: far
+		    public_key: $(<"$LAB_DIR/stranger.pub")
+		    allowed_ips: [$FAR_NET]
+	EOF
 	check "$kind: gateway starts" gw_start
 	wg_peer endpoint "$GW_UNDER4:$GW_PORT"
 	check "$kind: tunnel is up" pings_again
@@ -140,9 +152,10 @@ with_kind() {
 	check "$kind: deleted and made again many times, no packet buffer lost" underlay_many_times
 	check "$kind: host interface taken down: packets for it are counted" host_is_down
 	check "$kind: and up again" host_is_up
+	check "$kind: it gets back its addresses and routes" wait_for 10 host_is_whole
 	check "$kind: packets flow again" pings_again
 	check "$kind: host interface deleted: it is made again" host_is_deleted
-	check "$kind: with its addresses" wait_for 10 host_has_addresses
+	check "$kind: with its addresses and routes" wait_for 10 host_is_whole
 	check "$kind: packets flow again" pings_again
 	check "$kind: TCP too" tcp_transfer gw peer "$PEER4" 5
 	check "$kind: ends in peace" gw_stop
