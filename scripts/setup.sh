@@ -32,6 +32,7 @@ TEST_PKGS=(
 	libclang-rt-14-dev        # sanitizer run time of clang
 	bpftool ca-certificates curl git nftables python3-venv strace
 	tcpdump tshark            # what the labs' packets look like
+	gdb                       # its view of our types
 )
 HUGEPAGE_MB=2
 HUGEPAGE_SYSCTL=/etc/sysctl.d/60-sandd-gw-hugepages.conf
