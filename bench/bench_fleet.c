@@ -20,7 +20,6 @@ bool bench_fleet_init(struct bench_fleet *fleet, uint32_t n, const struct cr_key
 		wg_noise_identity_init(&member->identity, &private_key);
 		if (!wg_noise_remote_init(&member->gateway, &member->identity, gateway))
 			return false;
-		wg_cookie_sender_init(&member->cookies, gateway);
 		member->unix_ns = base_clock_unix_ns();
 		member->endpoint.addr.family = BASE_FAMILY_V4;
 		base_store_be32(
@@ -51,8 +50,8 @@ void bench_fleet_initiate(struct bench_fleet *fleet, uint32_t i, uint64_t now_ns
 		&member->gateway, timestamp, &member->initiation);
 	if (!is_made)
 		abort();
-	wg_cookie_macs_add(
-		&member->cookies, &member->initiation, sizeof(member->initiation), now_ns);
+	wg_cookie_macs_add(&member->cookies, &member->gateway.public_key, &member->initiation,
+		sizeof(member->initiation), now_ns);
 	member->is_answered = false;
 }
 
@@ -74,10 +73,10 @@ bool bench_fleet_cookie(
 {
 	struct bench_member *member = &fleet->members[i];
 
-	if (!wg_cookie_reply_consume(&member->cookies, reply, now_ns))
+	if (!wg_cookie_reply_consume(&member->cookies, &member->gateway.public_key, reply, now_ns))
 		return false;
-	wg_cookie_macs_add(
-		&member->cookies, &member->initiation, sizeof(member->initiation), now_ns);
+	wg_cookie_macs_add(&member->cookies, &member->gateway.public_key, &member->initiation,
+		sizeof(member->initiation), now_ns);
 	return true;
 }
 

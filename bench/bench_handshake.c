@@ -41,6 +41,7 @@ struct answerer {
 	struct wg_device *device;
 	struct wg_keypair *keypairs[PEERS]; /* by peer: its newest */
 	uint32_t current;                   /* whose message is in work */
+	struct wg_activity activity;        /* nobody looks */
 
 	struct dp *dp;
 };
@@ -136,7 +137,8 @@ static void device_up(struct answerer *a)
 		die("no memory");
 	for (uint32_t i = 0; i < PEERS; i++) {
 		struct wg_peer_config config = {
-			.public_key = a->fleet.members[i].identity.public_key};
+			.public_key = a->fleet.members[i].identity.public_key,
+			.activity = &a->activity};
 
 		if (wg_peer_set(a->device, &config, a->now_ns, NULL) != 0)
 			die("peer");

@@ -330,7 +330,8 @@ static int index_reserve(struct dp *dp, unsigned owner)
 		now = dp->workers[owner].index;
 	if (need <= wg_index_room(now))
 		return 0;
-	larger = wg_index_table_new(2 * need);
+	/* It rounds up to a power of two, so it does not grow with every peer. */
+	larger = wg_index_table_new(need);
 	if (!larger)
 		return -ENOMEM;
 	if (!send_command(dp, owner,

@@ -143,7 +143,7 @@ struct wg_peer_config {
 					   * accepted, but the endpoint stays */
 	unsigned owner;                /* low bits of its receiver indices: the worker, or 0 */
 	void *user;                    /* host's link; wg_peer_user() */
-	struct wg_activity *activity;  /* shared with the data owner; NULL: the device's own */
+	struct wg_activity *activity;  /* shared with the data owner; whole packets: NULL */
 	const struct base_prefix *allowed_ips; /* whole packets only; copied */
 	size_t n_allowed_ips;
 };

@@ -28,10 +28,10 @@ static void keys_init(struct wg_cookie_keys *keys, const struct cr_key *public_k
 	label_hash(keys->cookie_key.bytes, LABEL_COOKIE, public_key);
 }
 
-static void mac1_of(uint8_t ret_mac[CR_MAC_BYTES], const struct wg_cookie_keys *keys,
+static void mac1_of(uint8_t ret_mac[CR_MAC_BYTES], const uint8_t mac1_key[CR_HASH_BYTES],
 	const void *message, size_t len)
 {
-	cr_mac(ret_mac, keys->mac1_key, CR_HASH_BYTES, message, len - MACS_BYTES);
+	cr_mac(ret_mac, mac1_key, CR_HASH_BYTES, message, len - MACS_BYTES);
 }
 
 /* mac2 covers mac1 as well. */
@@ -68,7 +68,7 @@ bool wg_cookie_mac1_is_valid(
 {
 	uint8_t mac[CR_MAC_BYTES];
 
-	mac1_of(mac, &checker->keys, message, len);
+	mac1_of(mac, checker->keys.mac1_key, message, len);
 	return base_ct_equal(mac, (const uint8_t *)message + len - MACS_BYTES, CR_MAC_BYTES);
 }
 
@@ -97,17 +97,14 @@ void wg_cookie_reply_create(struct wg_cookie_checker *checker, const void *messa
 		sizeof(cookie), bytes + len - MACS_BYTES, CR_MAC_BYTES);
 }
 
-void wg_cookie_sender_init(struct wg_cookie_sender *sender, const struct cr_key *peer_public)
-{
-	*sender = (struct wg_cookie_sender){0};
-	keys_init(&sender->keys, peer_public);
-}
-
-void wg_cookie_macs_add(struct wg_cookie_sender *sender, void *message, size_t len, uint64_t now_ns)
+void wg_cookie_macs_add(struct wg_cookie_sender *sender, const struct cr_key *to, void *message,
+	size_t len, uint64_t now_ns)
 {
 	uint8_t *mac1 = (uint8_t *)message + len - MACS_BYTES, *mac2 = mac1 + CR_MAC_BYTES;
+	uint8_t mac1_key[CR_HASH_BYTES];
 
-	mac1_of(mac1, &sender->keys, message, len);
+	label_hash(mac1_key, LABEL_MAC1, to);
+	mac1_of(mac1, mac1_key, message, len);
 	memcpy(sender->mac1, mac1, CR_MAC_BYTES);
 	sender->expects_reply = true;
 	sender->carried_mac2 =
@@ -118,14 +115,17 @@ void wg_cookie_macs_add(struct wg_cookie_sender *sender, void *message, size_t l
 		memset(mac2, 0, CR_MAC_BYTES);
 }
 
-bool wg_cookie_reply_consume(
-	struct wg_cookie_sender *sender, const struct wg_cookie_reply *reply, uint64_t now_ns)
+bool wg_cookie_reply_consume(struct wg_cookie_sender *sender, const struct cr_key *to,
+	const struct wg_cookie_reply *reply, uint64_t now_ns)
 {
 	uint8_t cookie[CR_MAC_BYTES];
+	struct cr_key key;
 
-	if (!sender->expects_reply ||
-		!cr_xaead_open(cookie, &sender->keys.cookie_key, reply->nonce, reply->cookie_sealed,
-			sizeof(reply->cookie_sealed), sender->mac1, CR_MAC_BYTES))
+	if (!sender->expects_reply)
+		return false;
+	label_hash(key.bytes, LABEL_COOKIE, to);
+	if (!cr_xaead_open(cookie, &key, reply->nonce, reply->cookie_sealed,
+		    sizeof(reply->cookie_sealed), sender->mac1, CR_MAC_BYTES))
 		return false;
 	memcpy(sender->cookie, cookie, CR_MAC_BYTES);
 	sender->cookie_ns = now_ns;

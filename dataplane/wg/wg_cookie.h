@@ -45,8 +45,11 @@ bool wg_cookie_mac2_is_valid(struct wg_cookie_checker *checker, const void *mess
 void wg_cookie_reply_create(struct wg_cookie_checker *checker, const void *message, size_t len,
 	const struct base_endpoint *from, uint64_t now_ns, struct wg_cookie_reply *ret_reply);
 
+/**
+ * Zeroed: nothing sent, no cookie. What the peer's public key @to gives is computed when it is needed: one
+ * short hash per message against 64 bytes for every idle peer.
+ */
 struct wg_cookie_sender {
-	struct wg_cookie_keys keys;
 	uint8_t cookie[CR_MAC_BYTES];
 	uint64_t cookie_ns;         /* when it came; 0: none */
 	uint8_t mac1[CR_MAC_BYTES]; /* of the last message sent */
@@ -54,15 +57,14 @@ struct wg_cookie_sender {
 	bool carried_mac2;          /* that message had one */
 };
 
-void wg_cookie_sender_init(struct wg_cookie_sender *sender, const struct cr_key *peer_public);
 /** Fill in mac1, and mac2 if we hold a fresh cookie (zeros if not), and remember mac1. */
-void wg_cookie_macs_add(
-	struct wg_cookie_sender *sender, void *message, size_t len, uint64_t now_ns);
+void wg_cookie_macs_add(struct wg_cookie_sender *sender, const struct cr_key *to, void *message,
+	size_t len, uint64_t now_ns);
 /**
  * Take a cookie that answers our last message. False: it does not decrypt, or that message was
  * answered before (one reply per message, so a recorded one cannot come again).
  */
-bool wg_cookie_reply_consume(
-	struct wg_cookie_sender *sender, const struct wg_cookie_reply *reply, uint64_t now_ns);
+bool wg_cookie_reply_consume(struct wg_cookie_sender *sender, const struct cr_key *to,
+	const struct wg_cookie_reply *reply, uint64_t now_ns);
 
 #endif

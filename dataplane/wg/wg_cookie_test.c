@@ -11,6 +11,7 @@
 struct fixture {
 	struct wg_cookie_checker checker;
 	struct wg_cookie_sender sender;
+	struct cr_key to;
 	struct base_endpoint from;
 	struct wg_initiation message;
 };
@@ -25,15 +26,15 @@ static struct base_endpoint endpoint_of(const char *text)
 
 static void init(struct fixture *f)
 {
-	struct cr_key private_key, public_key;
+	struct cr_key private_key;
 
 	cr_x25519_generate(&private_key);
-	cr_x25519_public(&public_key, &private_key);
-	wg_cookie_checker_init(&f->checker, &public_key);
-	wg_cookie_sender_init(&f->sender, &public_key);
+	cr_x25519_public(&f->to, &private_key);
+	wg_cookie_checker_init(&f->checker, &f->to);
+	f->sender = (struct wg_cookie_sender){0};
 	f->from = endpoint_of("192.0.2.1:51820");
 	cr_random(&f->message, sizeof(f->message));
-	wg_cookie_macs_add(&f->sender, &f->message, sizeof(f->message), T0);
+	wg_cookie_macs_add(&f->sender, &f->to, &f->message, sizeof(f->message), T0);
 }
 
 static bool mac2_passes(struct fixture *f, const char *from, uint64_t now_ns)
@@ -50,8 +51,8 @@ static void give_cookie(struct fixture *f, const struct base_endpoint *from, uin
 	struct wg_cookie_reply reply;
 
 	wg_cookie_reply_create(&f->checker, &f->message, sizeof(f->message), from, now_ns, &reply);
-	assert_true(wg_cookie_reply_consume(&f->sender, &reply, now_ns));
-	wg_cookie_macs_add(&f->sender, &f->message, sizeof(f->message), now_ns);
+	assert_true(wg_cookie_reply_consume(&f->sender, &f->to, &reply, now_ns));
+	wg_cookie_macs_add(&f->sender, &f->to, &f->message, sizeof(f->message), now_ns);
 }
 
 static void test_mac1(void **state)
@@ -91,7 +92,7 @@ static void test_mac2_is_bound(void **state)
 	assert_true(mac2_passes(&f, "192.0.2.1:51820", T0 + WG_COOKIE_LIFE_NS - 1));
 	assert_false(mac2_passes(&f, "192.0.2.1:51820", T0 + WG_COOKIE_LIFE_NS));
 	f.from = endpoint_of("[2001:db8::1]:7");
-	wg_cookie_macs_add(&f.sender, &f.message, sizeof(f.message), T0);
+	wg_cookie_macs_add(&f.sender, &f.to, &f.message, sizeof(f.message), T0);
 	give_cookie(&f, &f.from, T0 + WG_COOKIE_LIFE_NS);
 	assert_true(mac2_passes(&f, "[2001:db8::1]:7", T0 + WG_COOKIE_LIFE_NS + 1));
 	assert_false(mac2_passes(&f, "[2001:db8::2]:7", T0 + WG_COOKIE_LIFE_NS + 1));
@@ -103,9 +104,10 @@ static void test_sender_drops_old_cookies(void **state)
 
 	init(&f);
 	give_cookie(&f, &f.from, T0);
-	wg_cookie_macs_add(&f.sender, &f.message, sizeof(f.message), T0 + WG_COOKIE_LIFE_NS - 1);
+	wg_cookie_macs_add(
+		&f.sender, &f.to, &f.message, sizeof(f.message), T0 + WG_COOKIE_LIFE_NS - 1);
 	assert_true(f.sender.carried_mac2);
-	wg_cookie_macs_add(&f.sender, &f.message, sizeof(f.message), T0 + WG_COOKIE_LIFE_NS);
+	wg_cookie_macs_add(&f.sender, &f.to, &f.message, sizeof(f.message), T0 + WG_COOKIE_LIFE_NS);
 	assert_false(f.sender.carried_mac2);
 }
 
@@ -121,14 +123,15 @@ static void test_reply_is_bound(void **state)
 	for (size_t i = offsetof(struct wg_cookie_reply, nonce); i < sizeof(reply); i++) {
 		forged = reply;
 		((uint8_t *)&forged)[i] ^= 0x40;
-		assert_false(wg_cookie_reply_consume(&f.sender, &forged, T0));
+		assert_false(wg_cookie_reply_consume(&f.sender, &f.to, &forged, T0));
 	}
 	assert_int_equal(f.sender.cookie_ns, 0);
-	assert_true(wg_cookie_reply_consume(&f.sender, &reply, T0));
-	assert_false(wg_cookie_reply_consume(&f.sender, &reply, T0)); /* a repeat */
+	assert_true(wg_cookie_reply_consume(&f.sender, &f.to, &reply, T0));
+	assert_false(wg_cookie_reply_consume(&f.sender, &f.to, &reply, T0)); /* a repeat */
 	f.message.sender_index_le32++;
-	wg_cookie_macs_add(&f.sender, &f.message, sizeof(f.message), T0);
-	assert_false(wg_cookie_reply_consume(&f.sender, &reply, T0)); /* answers the one before */
+	wg_cookie_macs_add(&f.sender, &f.to, &f.message, sizeof(f.message), T0);
+	assert_false(
+		wg_cookie_reply_consume(&f.sender, &f.to, &reply, T0)); /* answers the one before */
 }
 
 /* --- the rate limit -------------------------------------------------------------------------- */

@@ -16,6 +16,7 @@
 #include "wg_peer.h"
 
 #include <assert.h>
+#include <stdlib.h>
 
 #define HANDSHAKE_BIT 1u
 
@@ -59,13 +60,32 @@ static void send_message(struct wg_peer *peer, const void *message, size_t len, 
 
 /* --- our initiations ----------------------------------------------------------------------- */
 
+static void handshake_free(struct wg_peer *peer)
+{
+	base_wipe(peer->handshake, sizeof(*peer->handshake));
+	free(peer->handshake);
+	peer->handshake = NULL;
+}
+
 void wg_handshake_drop(struct wg_peer *peer)
 {
-	if (!peer->has_handshake)
+	if (!peer->handshake)
 		return;
-	wg_index_release(peer->device->indices, peer->handshake.local_index);
-	base_wipe(&peer->handshake, sizeof(peer->handshake));
-	peer->has_handshake = false;
+	wg_index_release(peer->device->indices, peer->handshake->local_index);
+	handshake_free(peer);
+}
+
+/* One with an index of its own. False: no memory. */
+static bool handshake_new(struct wg_peer *peer)
+{
+	peer->handshake = calloc(1, sizeof(*peer->handshake));
+	if (!peer->handshake)
+		return false;
+	if (wg_index_take(peer->device->indices, peer->owner, index_value(peer),
+		    &peer->handshake->local_index) == 0)
+		return true;
+	handshake_free(peer);
+	return false;
 }
 
 /*
@@ -92,18 +112,16 @@ static void initiate(struct wg_peer *peer, uint64_t now_ns)
 
 	timers->retry_ns = now_ns + WG_REKEY_TIMEOUT_NS + jitter_ns();
 	wg_handshake_drop(peer);
-	if (!timers->has_endpoint ||
-		wg_index_take(device->indices, peer->owner, index_value(peer),
-			&peer->handshake.local_index) < 0)
+	if (!timers->has_endpoint || !handshake_new(peer))
 		return;
-	peer->has_handshake = true;
 	next_timestamp(peer, timestamp);
 	if (!wg_noise_initiation_create(
-		    &peer->handshake, &device->identity, &peer->remote, timestamp, &message)) {
+		    peer->handshake, &device->identity, &peer->remote, timestamp, &message)) {
 		wg_handshake_drop(peer);
 		return;
 	}
-	wg_cookie_macs_add(&peer->cookies, &message, sizeof(message), now_ns);
+	wg_cookie_macs_add(
+		&peer->cookies, &peer->remote.public_key, &message, sizeof(message), now_ns);
 	timers->initiation_ns = now_ns;
 	peer->handshake_attempts++;
 	send_message(peer, &message, sizeof(message), now_ns);
@@ -294,7 +312,8 @@ static enum wg_verdict answer(const struct input *in, struct wg_peer *peer,
 	/* Before the answer leaves: what it provokes must find the keypair. */
 	session_begin(peer, keypair, &keys, in->now_ns);
 	base_wipe(&keys, sizeof(keys));
-	wg_cookie_macs_add(&peer->cookies, &response, sizeof(response), in->now_ns);
+	wg_cookie_macs_add(
+		&peer->cookies, &peer->remote.public_key, &response, sizeof(response), in->now_ns);
 	send_message(peer, &response, sizeof(response), in->now_ns);
 	return WG_VERDICT_OK;
 }
@@ -302,7 +321,7 @@ static enum wg_verdict answer(const struct input *in, struct wg_peer *peer,
 /* Initiations crossed during a rekey: one session is enough, see the top. */
 static void yield_if_crossed(const struct input *in, struct wg_peer *peer)
 {
-	if (peer->has_handshake && wg_timers_has_session(&peer->timers, in->now_ns) &&
+	if (peer->handshake && wg_timers_has_session(&peer->timers, in->now_ns) &&
 		memcmp(in->device->identity.public_key.bytes, peer->remote.public_key.bytes,
 			CR_KEY_BYTES) < 0)
 		wg_handshake_drop(peer); /* its retry stays, in case theirs does not complete */
@@ -349,7 +368,7 @@ static enum wg_verdict consume_response(struct input *in, const struct wg_respon
 	if (!peer)
 		return WG_VERDICT_UNKNOWN_INDEX;
 	if (!wg_noise_response_accept(
-		    &peer->handshake, &device->identity, &peer->remote, message, &keys))
+		    peer->handshake, &device->identity, &peer->remote, message, &keys))
 		return WG_VERDICT_FORGED;
 	keypair = wg_slab_take(device->slab);
 	if (!keypair) {
@@ -357,14 +376,13 @@ static enum wg_verdict consume_response(struct input *in, const struct wg_respon
 		return WG_VERDICT_NO_MEMORY;
 	}
 	/* The handshake's index becomes the keypair's. */
-	keypair->local_index = peer->handshake.local_index;
+	keypair->local_index = peer->handshake->local_index;
 	keypair->remote_index_le32 = message->sender_index_le32;
 	keypair->is_initiator = true;
 	is_mapped = wg_index_replace(device->indices, keypair->local_index, keypair);
 	assert(is_mapped);
 	(void)is_mapped;
-	base_wipe(&peer->handshake, sizeof(peer->handshake));
-	peer->has_handshake = false;
+	handshake_free(peer);
 	heard(in, peer, sizeof(*message));
 	session_begin(peer, keypair, &keys, in->now_ns);
 	base_wipe(&keys, sizeof(keys));
@@ -388,7 +406,7 @@ static enum wg_verdict consume_cookie(const struct input *in, const struct wg_co
 		peer = keypair->peer;
 	if (!peer || peer->is_dead)
 		return WG_VERDICT_UNKNOWN_INDEX;
-	if (!wg_cookie_reply_consume(&peer->cookies, message, in->now_ns))
+	if (!wg_cookie_reply_consume(&peer->cookies, &peer->remote.public_key, message, in->now_ns))
 		return WG_VERDICT_COOKIE_BAD;
 	if (is_initiation && peer->timers.attempt_ns && !peer->cookies.carried_mac2) {
 		initiate(peer, in->now_ns);

@@ -441,8 +441,9 @@ static void test_trap_flood(void **state)
 
 			cr_random(&noise, sizeof(noise));
 			noise.type_le32 = WG_MESSAGE_INITIATION;
-			wg_cookie_sender_init(&macs, &b->public_key);
-			wg_cookie_macs_add(&macs, &noise, sizeof(noise), world->now_ns);
+			macs = (struct wg_cookie_sender){0};
+			wg_cookie_macs_add(
+				&macs, &b->public_key, &noise, sizeof(noise), world->now_ns);
 			from.port = (uint16_t)(1024 + n);
 			wg_device_note_queue(b->device, 64, 64, world->now_ns);
 			b->world->ends[0].address =

@@ -5,6 +5,7 @@
  */
 #include "wg_peer.h"
 
+#include <assert.h>
 #include <stdlib.h>
 
 #define BUCKETS_MIN 64
@@ -137,13 +138,23 @@ static int allowed_ips_set(struct wg_peer *peer, const struct wg_peer_config *co
 
 /* --- life ---------------------------------------------------------------------------------- */
 
+static size_t peer_bytes(const struct wg_device *device)
+{
+	return wg_device_is_whole(device) ? sizeof(struct wg_peer) : WG_PEER_BYTES_DATAPLANE;
+}
+
+static void peer_destroy(struct wg_peer *peer)
+{
+	base_wipe(peer, peer_bytes(peer->device));
+	free(peer);
+}
+
 void wg_peer_free(struct wg_peer *peer)
 {
 	*peer->link = peer->next;
 	if (peer->next)
 		peer->next->link = peer->link;
-	base_wipe(peer, sizeof(*peer));
-	free(peer);
+	peer_destroy(peer);
 }
 
 static int peer_new(
@@ -157,21 +168,20 @@ static int peer_new(
 		rc = wg_deadlines_reserve(&device->deadlines, device->n_peers + 1);
 	if (rc < 0)
 		return rc;
-	peer = calloc(1, sizeof(*peer));
+	peer = calloc(1, peer_bytes(device));
 	if (!peer)
 		return -ENOMEM;
 	peer->device = device;
-	peer->staged_end = &peer->staged_first;
+	if (wg_device_is_whole(device))
+		peer->staged_end = &peer->staged_first;
 	if (!wg_noise_remote_init(&peer->remote, &device->identity, public_key))
 		rc = -EINVAL;
 	else if (wg_device_is_whole(device))
 		rc = number_take(peer);
 	if (rc < 0) {
-		base_wipe(peer, sizeof(*peer));
-		free(peer);
+		peer_destroy(peer);
 		return rc;
 	}
-	wg_cookie_sender_init(&peer->cookies, public_key);
 	peer->next = device->peers;
 	peer->link = &device->peers;
 	if (peer->next)
@@ -187,7 +197,7 @@ static int peer_new(
 static void endpoint_known(struct wg_peer *peer, uint64_t now_ns)
 {
 	peer->timers.has_endpoint = true;
-	if (peer->timers.attempt_ns && !peer->has_handshake)
+	if (peer->timers.attempt_ns && !peer->handshake)
 		peer->timers.retry_ns = wg_timers_earliest_ns(&peer->timers, now_ns);
 }
 
@@ -199,12 +209,15 @@ static void peer_configure(
 	peer->remote.preshared_key = config->preshared_key;
 	peer->owner = config->owner;
 	peer->user = config->user;
+	assert(config->activity || wg_device_is_whole(peer->device));
 	peer->activity = config->activity ? config->activity : &peer->own_activity;
-	peer->endpoint_is_fixed = config->endpoint_is_fixed;
-	if (config->endpoint.addr.family != BASE_FAMILY_NONE) {
-		peer->endpoint = config->endpoint;
-		endpoint_known(peer, now_ns);
+	if (wg_device_is_whole(peer->device)) {
+		peer->endpoint_is_fixed = config->endpoint_is_fixed;
+		if (config->endpoint.addr.family != BASE_FAMILY_NONE)
+			peer->endpoint = config->endpoint;
 	}
+	if (config->endpoint.addr.family != BASE_FAMILY_NONE)
+		endpoint_known(peer, now_ns);
 	timers->interval_ns = config->keepalive_s * BASE_NS_PER_S;
 	if (timers->interval_ns && timers->has_endpoint && !timers->attempt_ns &&
 		!wg_timers_has_session(timers, now_ns)) {
@@ -319,13 +332,15 @@ struct wg_activity *wg_peer_activity(struct wg_peer *peer)
 void wg_peer_status(const struct wg_peer *peer, struct wg_peer_status *ret_status)
 {
 	*ret_status = (struct wg_peer_status){
-		.endpoint = peer->endpoint,
 		.last_handshake_ns = peer->last_handshake_ns,
 		.handshakes = peer->handshakes,
 		.handshake_attempts = peer->handshake_attempts,
 		.rx_bytes = peer->rx_bytes,
 		.tx_bytes = peer->tx_bytes,
-		.staged_pkts = peer->n_staged,
 		.has_session = peer->timers.confirmed_ns != 0,
 	};
+	if (wg_device_is_whole(peer->device)) {
+		ret_status->endpoint = peer->endpoint;
+		ret_status->staged_pkts = peer->n_staged;
+	}
 }

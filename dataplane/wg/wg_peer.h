@@ -34,8 +34,7 @@ struct wg_peer {
 	bool is_dead; /* removed, but its owner still has keypairs that name it */
 
 	struct wg_noise_remote remote;
-	struct wg_noise_handshake handshake; /* ours in flight, if has_handshake */
-	bool has_handshake;
+	struct wg_noise_handshake *handshake; /* ours in flight; NULL: none */
 	struct wg_cookie_sender cookies;
 	uint8_t newest_timestamp[WG_TIMESTAMP_BYTES]; /* of the peer's initiations */
 	uint64_t initiation_accepted_ns;              /* the peer's last */
@@ -44,12 +43,13 @@ struct wg_peer {
 	struct wg_timers timers;
 	struct wg_deadline deadline;
 	struct wg_activity *activity;
-	struct wg_activity own_activity;
 	size_t n_keypairs; /* out of the slab */
 
 	uint64_t last_handshake_ns, handshakes, handshake_attempts;
+	uint64_t rx_bytes, tx_bytes;
 
-	/* Whole-packet door. */
+	/* What follows is not there in the dataplane, where an idle peer has to be small. */
+	struct wg_activity own_activity;
 	struct base_endpoint endpoint;
 	bool endpoint_is_fixed;
 	struct wg_keypairs keypairs;
@@ -59,8 +59,8 @@ struct wg_peer {
 	uint32_t number; /* in allowed IPs */
 	struct base_prefix *allowed_ips;
 	size_t n_allowed_ips;
-	uint64_t rx_bytes, tx_bytes;
 };
+#define WG_PEER_BYTES_DATAPLANE offsetof(struct wg_peer, own_activity)
 
 struct wg_device {
 	struct wg_host host;
