@@ -115,12 +115,16 @@ static int go_over(struct ctl_tunnel *tunnel, struct ctl_roster *next,
 {
 	struct ctl_roster_diff diff = {0};
 	struct base_error reason = {.text = ""};
+	uint64_t start_ns = base_clock_now_ns();
 	int rc = ctl_roster_compare(&diff, &tunnel->roster, next);
 
 	if (rc < 0)
 		base_error_set(ret_error, rc, "peers: out of memory");
 	else if (diff.change.n_set || diff.change.n_remove)
 		rc = dp_peers_change(tunnel->dp, &diff.change, &reason);
+	base_log_debug("%zu peers to set, %zu to remove: the dataplane took %llu us",
+		diff.change.n_set, diff.change.n_remove,
+		(unsigned long long)((base_clock_now_ns() - start_ns) / BASE_NS_PER_US));
 	if (rc < 0 && reason.text[0])
 		explain(next, &diff.change, rc, &reason, ret_error);
 	if (rc == 0) {
