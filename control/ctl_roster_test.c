@@ -64,7 +64,7 @@ static void next_is_what_a_list_holds(void **state)
 	for (unsigned i = 0; i < MANY; i++)
 		peer_make(i);
 	for (unsigned round = 0; round < 200; round++) {
-		struct ctl_peer *coming[MANY];
+		static struct ctl_peer *coming[MANY];
 		size_t n = 0, count = 0;
 		int share = 1 + rand() % (round % 3 ? 200 : 3);
 
