@@ -20,8 +20,15 @@
 #define START_NS (1000 * BASE_NS_PER_S)
 #define RUNS_MAX 200
 
-static const uint8_t gateway4[4] = DP_TEST_OUR_ADDR4;
-static const uint8_t gateway6[16] = {0x20, 0x01, 0x0d, 0xb8, [15] = 1};
+/* Of the gateway: where frames go, and answers come from. The last bytes are lab_ask()'s. */
+static uint8_t gateway4[4] = DP_TEST_OUR_ADDR4;
+static uint8_t gateway6[16] = {0x20, 0x01, 0x0d, 0xb8, [15] = 1};
+
+void lab_ask(uint8_t last)
+{
+	gateway4[3] = last;
+	gateway6[15] = last;
+}
 
 static void queue_push(struct lab_queue *queue, const void *data, size_t len)
 {
@@ -159,6 +166,9 @@ static void unwrap(struct lab *lab, struct rte_mbuf *m)
 	assert_int_equal(base_load_be16(udp), LAB_PORT);
 	to.port = base_load_be16(udp + 2);
 	assert_int_equal(base_load_be16(udp + 4), len - (uint32_t)(udp - frame));
+	assert_true(udp[DP_UDP_BYTES] < BASE_ARRAY_LEN(lab->out));
+	lab->out[udp[DP_UDP_BYTES]].n++;
+	lab->out[udp[DP_UDP_BYTES]].ds = lab->ds_out;
 	from.addr = is_v6 ? base_addr_from_bytes(BASE_FAMILY_V6, gateway6)
 			  : base_addr_from_bytes(BASE_FAMILY_V4, gateway4);
 	for (unsigned i = 0; i < lab->n_peers; i++) {

@@ -61,7 +61,11 @@ struct lab {
 	uint64_t frames_in;     /* put on the port */
 	uint64_t frames_out;    /* taken from the port */
 	uint8_t ds_out;         /* DS field of the last of them */
-	unsigned n_moved;       /* events */
+	struct {
+		unsigned n;
+		uint8_t ds;         /* of the last */
+	} out[WG_MESSAGE_DATA + 1]; /* frames that the gateway sent, by their messages' type */
+	unsigned n_moved;           /* events */
 	unsigned n_handshakes;
 };
 
@@ -101,6 +105,11 @@ void lab_poll(struct lab *lab);
 uint32_t lab_inner(
 	uint8_t *ret_packet, const char *src, const char *dst, uint16_t dst_port, uint32_t len);
 
+/**
+ * Frames go to another address of the gateway from now on, the one with this last byte (1 at first), and what the
+ * gateway sends must come from there.
+ */
+void lab_ask(uint8_t last);
 /** The peer sends an inner packet. */
 void lab_peer_send(struct lab_peer *peer, const uint8_t *packet, uint32_t len);
 /** A message of the peer's, as it is, to the gateway; from @from. */

@@ -25,6 +25,7 @@ static struct lab lab;
 
 static int teardown(void **state)
 {
+	lab_ask(1);
 	lab_fini(&lab);
 	return 0;
 }
@@ -193,6 +194,64 @@ static void handshakes_have_their_class_on_ipv6(void **state)
 	handshakes_have_their_class(true);
 }
 
+/* Every kind of message that answers: the lab looks at the address that it came from. */
+static void answers_leave_from_the_address_asked(bool is_v6)
+{
+	struct lab_peer *peer;
+	static struct lab_pkt initiation, pkt;
+	uint8_t packet[100];
+	uint32_t len = lab_inner(packet, PEER4, GATEWAY4, 8765, 100);
+
+	lab_ask(7);
+	lab_init(&lab, &(struct lab_options){.is_v6 = is_v6});
+	peer = lab_peer_add(&lab, false, false);
+	/* A response, and data. */
+	lab_peer_send(peer, packet, len);
+	lab_run(&lab, 0);
+	assert_int_equal(lab.out[WG_MESSAGE_RESPONSE].n, 1);
+	lab_host_put(&lab, packet, lab_inner(packet, GATEWAY4, PEER4, 9, 100));
+	lab_run(&lab, 0);
+	assert_true(lab_got_take(peer, &pkt));
+	/* Another address asked, the same session: data follows at once. */
+	lab_ask(9);
+	lab_peer_send(peer, packet, lab_inner(packet, PEER4, GATEWAY4, 8765, 100));
+	lab_run(&lab, 0);
+	lab_host_put(&lab, packet, lab_inner(packet, GATEWAY4, PEER4, 9, 100));
+	lab_run(&lab, 0);
+	assert_true(lab_got_take(peer, &pkt));
+	/* Our own initiation goes out from there, too. */
+	peer->is_mute = true;
+	lab_run(&lab, 130 * BASE_NS_PER_S);
+	lab_host_put(&lab, packet, lab_inner(packet, GATEWAY4, PEER4, 9, 100));
+	lab_run(&lab, 10 * BASE_NS_PER_S);
+	assert_true(lab.out[WG_MESSAGE_INITIATION].n > 0);
+	/* Cookie replies, of a queue that is full of initiations. */
+	while (lab_kept_take(peer, &pkt))
+		if (pkt.data[0] == WG_MESSAGE_INITIATION)
+			initiation = pkt;
+	if (initiation.len == 0) {
+		lab_peer_send(peer, packet, lab_inner(packet, PEER4, GATEWAY4, 8765, 100));
+		assert_true(lab_kept_take(peer, &initiation));
+	}
+	assert_int_equal(initiation.data[0], WG_MESSAGE_INITIATION);
+	lab_ask(11);
+	for (unsigned i = 0; i < 1000; i++)
+		lab_inject(&lab, &peer->endpoint, initiation.data, initiation.len);
+	lab_run(&lab, 0);
+	assert_true(lab.out[WG_MESSAGE_COOKIE].n > 0);
+	assert_int_equal(lab.out[WG_MESSAGE_COOKIE].ds, 0);
+}
+
+static void answers_leave_from_the_ipv4_address_asked(void **state)
+{
+	answers_leave_from_the_address_asked(false);
+}
+
+static void answers_leave_from_the_ipv6_address_asked(void **state)
+{
+	answers_leave_from_the_address_asked(true);
+}
+
 /* Senders that nobody is, or many: nothing is begun with them, and nobody moves there. */
 static void senders_that_cannot_be_answered(void **state)
 {
@@ -256,6 +315,8 @@ int main(void)
 		cmocka_unit_test_teardown(marked_keepalive_is_a_keepalive, teardown),
 		cmocka_unit_test_teardown(handshakes_have_their_class_on_ipv4, teardown),
 		cmocka_unit_test_teardown(handshakes_have_their_class_on_ipv6, teardown),
+		cmocka_unit_test_teardown(answers_leave_from_the_ipv4_address_asked, teardown),
+		cmocka_unit_test_teardown(answers_leave_from_the_ipv6_address_asked, teardown),
 		cmocka_unit_test_teardown(senders_that_cannot_be_answered, teardown),
 		cmocka_unit_test_teardown(endpoints_that_cannot_be, teardown),
 	};
