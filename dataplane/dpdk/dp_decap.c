@@ -21,6 +21,13 @@ static uint8_t *message_of(struct rte_mbuf *m)
 	return rte_pktmbuf_mtod_offset(m, uint8_t *, dp_pkt(m)->payload_off);
 }
 
+/* The lines that the second pass will touch. */
+static void prefetch_peer(const struct dp_peer *peer)
+{
+	rte_prefetch0(peer);
+	rte_prefetch0(&peer->from);
+}
+
 static void first_pass(struct dp_worker *worker, struct rte_mbuf **pkts, unsigned n)
 {
 	struct dp_batch *batch = &worker->open;
@@ -51,7 +58,7 @@ static void first_pass(struct dp_worker *worker, struct rte_mbuf **pkts, unsigne
 		counter = base_load_le64(payload + offsetof(struct wg_data, counter_le64));
 		/* Remembered here: the link of a keypair that dies within this burst changes. */
 		batch->peers[batch->n] = keypair->owner_data;
-		rte_prefetch0(keypair->owner_data);
+		prefetch_peer(keypair->owner_data);
 		rte_prefetch0(&keypair->replay.words[counter / 64 % WG_REPLAY_WORDS]);
 		batch->pkts[batch->n] = pkts[i];
 		batch->keypairs[batch->n] = keypair;
@@ -92,29 +99,40 @@ static void roam(struct dp_worker *worker, struct dp_peer *peer, struct rte_mbuf
 		dp_worker_move(worker, peer, &from);
 }
 
-static bool is_source_allowed(const struct dp_worker *worker, const struct dp_peer *peer,
+static inline bool is_source_allowed(const struct dp_worker *worker, struct dp_peer *peer,
 	const uint8_t *ip, uint8_t version)
 {
 	const struct wg_allowedips *table = worker->tables->allowed_ips;
 
 	if (version == 4)
-		return wg_allowedips_lookup4(table, ip + 12) == peer->number;
-	return wg_allowedips_lookup6(table, ip + 8) == peer->number;
+		return wg_allowedips_holds4(table, &peer->source4, ip + 12, peer->number);
+	return wg_allowedips_holds6(table, &peer->source6, ip + 8, peer->number);
+}
+
+/* A stranger's source is the graver fault, where the header goes so far. */
+static enum dp_drop bad_inner(const struct dp_worker *worker, struct dp_peer *peer,
+	const uint8_t *ip, uint32_t len)
+{
+	uint32_t total_len;
+	uint8_t version;
+
+	if (in_check_length(ip, len, &version, &total_len) == IN_ERROR_OK &&
+		!is_source_allowed(worker, peer, ip, version))
+		return DP_DROP_WRONG_SOURCE;
+	return DP_DROP_BAD_INNER;
 }
 
 /* The inner packet. Returns DP_DROP_COUNT if it may be delivered; its length in @ret_total_len. */
-static enum dp_drop check_inner(struct dp_worker *worker, const struct dp_peer *peer,
+static enum dp_drop check_inner(struct dp_worker *worker, struct dp_peer *peer,
 	const uint8_t *ip, uint32_t len, uint32_t *ret_total_len)
 {
 	struct in_packet packet;
-	uint8_t version;
 
-	if (in_check_length(ip, len, &version, ret_total_len) != IN_ERROR_OK)
-		return DP_DROP_BAD_INNER;
-	if (!is_source_allowed(worker, peer, ip, version))
+	if (unlikely(in_parse(&packet, ip, len) != IN_ERROR_OK))
+		return bad_inner(worker, peer, ip, len);
+	if (!is_source_allowed(worker, peer, ip, packet.version))
 		return DP_DROP_WRONG_SOURCE;
-	if (in_parse(&packet, ip, len) != IN_ERROR_OK)
-		return DP_DROP_BAD_INNER;
+	*ret_total_len = packet.total_len;
 	switch (in_filter_inbound(
 		dp_tables_filter(worker->tables), worker->flows, &packet, worker->now_ns)) {
 	case IN_VERDICT_ACCEPT:

@@ -174,13 +174,7 @@ void dp_encap_flush(struct dp_worker *worker)
 	worker->aead_ops->seal(worker->aead, batch->jobs, n);
 	dp_worker_mark(worker, DP_STAGE_SEAL, n);
 	dp_burst_count(&worker->counters, DP_BURST_SEAL, n);
-	for (unsigned i = 0; i < n; i++) {
-		struct rte_mbuf *m = batch->pkts[i];
-
-		m->data_off = (uint16_t)(m->data_off - sizeof(struct wg_data));
-		m->data_len = (uint16_t)(batch->jobs[i].len + WG_DATA_OVERHEAD_BYTES);
-		dp_tx_written(worker, &batch->peers[i]->outer, m);
-	}
+	dp_tx_sealed(worker, batch);
 	batch->n = 0;
 	dp_counter_add(&worker->counters.sealed_pkts, n);
 	dp_worker_mark(worker, DP_STAGE_TX, n);

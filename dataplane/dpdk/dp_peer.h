@@ -17,6 +17,7 @@
 #include "dp_stats.h"
 #include "in_filter.h"
 #include "wg.h"
+#include "wg_allowedips.h"
 #include "wg_index.h"
 #include "wg_keypair.h"
 #include "wg_timers.h"
@@ -50,8 +51,11 @@ struct dp_peer {
 	 * inside from_seq, which is odd meanwhile. */
 	struct dp_from from __rte_cache_aligned;
 	_Atomic uint32_t from_seq;
-	_Atomic uint64_t path_since_ns;
 	dp_counter rx_bytes, rx_pkts;
+	struct wg_allowedips_memo4 source4; /* owner only */
+
+	struct wg_allowedips_memo6 source6; /* owner only */
+	_Atomic uint64_t path_since_ns;
 
 	/* Owner only. */
 	struct rte_mbuf *staged_first, *staged_last; /* linked by mbuf->next */
@@ -79,7 +83,7 @@ struct dp_peer {
 static_assert(offsetof(struct dp_peer, outer) == 64, "sealing and opening share one line");
 static_assert(offsetof(struct dp_peer, outer.generation) == 128, "and sealing two more");
 static_assert(offsetof(struct dp_peer, from) == 192, "opening one more");
-static_assert(offsetof(struct dp_peer, rx_pkts) + sizeof(dp_counter) <= 256, "as far as here");
+static_assert(offsetof(struct dp_peer, source6) <= 256, "as far as here");
 
 /** Control's peers: by public key, and by number. */
 struct dp_peers {

@@ -21,7 +21,7 @@
  * The IP header. Returns FRAME_DATA for UDP, and the offset of the UDP header and the number of
  * bytes from there to the end of the IP packet.
  */
-static unsigned check_ip4(const uint8_t *ip, uint32_t len, uint32_t *ret_header, uint32_t *ret_rest)
+static inline unsigned check_ip4(const uint8_t *ip, uint32_t len, uint32_t *ret_header, uint32_t *ret_rest)
 {
 	uint32_t header, total;
 
@@ -58,7 +58,7 @@ static unsigned check_ip6(const uint8_t *ip, uint32_t len, uint32_t *ret_header,
 }
 
 /* The first word is type and three zero bytes (paper 5.4). */
-static unsigned check_message(const uint8_t *payload, uint32_t len, const uint8_t *udp)
+static inline unsigned check_message(const uint8_t *payload, uint32_t len, const uint8_t *udp)
 {
 	static const uint32_t handshake_bytes[] = {
 		[WG_MESSAGE_INITIATION] = sizeof(struct wg_initiation),
@@ -105,7 +105,8 @@ static unsigned check_frame(
 	if (!is_ip4 && base_load_be16(frame + 12) != ETHERTYPE_IP6)
 		return DP_DROP_NOT_IP;
 	ip = frame + DP_ETH_BYTES;
-	kind = (is_ip4 ? check_ip4 : check_ip6)(ip, len - DP_ETH_BYTES, &header, &rest);
+	kind = is_ip4 ? check_ip4(ip, len - DP_ETH_BYTES, &header, &rest)
+		      : check_ip6(ip, len - DP_ETH_BYTES, &header, &rest);
 	if (kind != FRAME_DATA)
 		return kind;
 	udp = ip + header;

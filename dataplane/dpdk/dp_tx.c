@@ -113,7 +113,7 @@ static void send_buffer(struct dp_worker *worker, uint16_t port)
 	buffer->n = 0;
 }
 
-static void push(struct dp_worker *worker, uint16_t port, struct rte_mbuf *m)
+static inline void push(struct dp_worker *worker, uint16_t port, struct rte_mbuf *m)
 {
 	struct dp_tx_buffer *buffer = &worker->tx[port];
 
@@ -202,17 +202,10 @@ static void wait_for_neighbour(struct dp_worker *worker, struct rte_mbuf *m)
 		(struct dp_waiting){.pkt = m, .since_ns = worker->now_ns};
 }
 
-void dp_tx_payload(struct dp_worker *worker, const struct dp_outer *outer, struct rte_mbuf *m)
+/* @len bytes of payload, behind headers that are written. */
+static inline void send_written(
+	struct dp_worker *worker, const struct dp_outer *outer, struct rte_mbuf *m, uint32_t len)
 {
-	dp_outer_write(outer, rte_pktmbuf_mtod(m, uint8_t *) - outer->len, rte_pktmbuf_data_len(m),
-		dp_pkt(m)->ds);
-	dp_tx_written(worker, outer, m);
-}
-
-void dp_tx_written(struct dp_worker *worker, const struct dp_outer *outer, struct rte_mbuf *m)
-{
-	uint32_t len = rte_pktmbuf_data_len(m);
-
 	m->data_off = (uint16_t)(m->data_off - outer->len);
 	m->data_len = (uint16_t)(len + outer->len);
 	m->pkt_len = len + outer->len;
@@ -221,6 +214,25 @@ void dp_tx_written(struct dp_worker *worker, const struct dp_outer *outer, struc
 		push(worker, outer->port, m);
 	else
 		wait_for_neighbour(worker, m);
+}
+
+void dp_tx_payload(struct dp_worker *worker, const struct dp_outer *outer, struct rte_mbuf *m)
+{
+	uint32_t len = rte_pktmbuf_data_len(m);
+
+	dp_outer_write(outer, rte_pktmbuf_mtod(m, uint8_t *) - outer->len, len, dp_pkt(m)->ds);
+	send_written(worker, outer, m, len);
+}
+
+void dp_tx_sealed(struct dp_worker *worker, const struct dp_batch *batch)
+{
+	for (unsigned i = 0; i < batch->n; i++) {
+		struct rte_mbuf *m = batch->pkts[i];
+
+		m->data_off = (uint16_t)(m->data_off - sizeof(struct wg_data));
+		send_written(worker, &batch->peers[i]->outer, m,
+			batch->jobs[i].len + (uint32_t)WG_DATA_OVERHEAD_BYTES);
+	}
 }
 
 void dp_tx_flush(struct dp_worker *worker)

@@ -212,8 +212,8 @@ void dp_encap_staged_drop(struct dp_worker *worker, struct dp_peer *peer, enum d
 bool dp_tx_prepare(struct dp_worker *worker, struct dp_outer *outer, const struct dp_from *from);
 /** dp_tx.c: a UDP payload, with room in front and dp_pkt()->ds set; writes the headers. */
 void dp_tx_payload(struct dp_worker *worker, const struct dp_outer *outer, struct rte_mbuf *m);
-/** dp_tx.c: the same, with dp_outer_write() done. */
-void dp_tx_written(struct dp_worker *worker, const struct dp_outer *outer, struct rte_mbuf *m);
+/** dp_tx.c: the batch for sealing, sealed; the headers of its packets are written. */
+void dp_tx_sealed(struct dp_worker *worker, const struct dp_batch *batch);
 unsigned dp_tx_poll(struct dp_worker *worker);
 void dp_tx_flush(struct dp_worker *worker);
 

@@ -214,12 +214,7 @@ struct bucket {
 } __attribute__((aligned(64)));
 
 struct in_flows {
-	/*
-	 * A flow noted in this epoch is in the table, and its age is right: the epoch ends with the tick, and
-	 * when a flow is pushed out before its time. Never 0.
-	 */
-	uint64_t epoch;
-	uint32_t epoch_tick;
+	struct in_flows_epoch epoch; /* first, see there */
 	uint32_t bucket_mask;
 	uint64_t secret[KEY_WORDS + 1];
 	/* Written by the owner, read by whoever counts: relaxed, nothing hangs on them. */
@@ -233,7 +228,7 @@ struct in_flows {
  * keys that differ collide with probability 2^-32 over the choice of the secret, whatever they
  * are. Words that are zero add nothing: an IPv4 key has four that are not.
  *
- * The hash is the upper half of this sum. The whole is the fingerprint of a memo: for two keys to share
+ * The hash is the upper half of this sum. The whole is the fingerprint in a memo of IPv6: for two keys to share
  * it, the secret itself must be such that a multiple of one of its words is zero.
  */
 static inline uint64_t sum_key(const struct in_flows *flows, const struct flow_key *key)
@@ -284,7 +279,7 @@ struct in_flows *in_flows_new(uint32_t max)
 	if (!flows)
 		return NULL;
 	flows->bucket_mask = n_buckets - 1;
-	flows->epoch = 1;
+	flows->epoch.number = 1;
 	flows->buckets = aligned_alloc(_Alignof(struct bucket), n_buckets * sizeof(struct bucket));
 	if (!flows->buckets) {
 		in_flows_free(flows);
@@ -401,11 +396,31 @@ static void remember(struct in_flows *flows, const struct flow_key *key, uint32_
 		add_one32(&flows->live);
 	} else if (is_alive(bucket, place, tick)) {
 		add_one64(&flows->evicted);
-		flows->epoch++;
+		flows->epoch.number++;
 	}
 	bucket->marks[place] = mark;
 	bucket->ticks[place] = tick;
 	bucket->keys[place] = *key;
+}
+
+static struct in_flow_memo memo_of(const struct in_flows *flows, const struct flow_key *key)
+{
+	bool is_v4 = key->version == BASE_FAMILY_V4;
+
+	/* A key is what comes back: its source is where the packet goes. */
+	return (struct in_flow_memo){
+		.flow = is_v4 ? key->dst.w[0] << 32 | key->src.w[0] : sum_key(flows, key),
+		.epoch = flows->epoch.number,
+		.ports = (uint32_t)key->dst_port << 16 | key->src_port,
+		.proto = key->proto,
+		.version = key->version,
+	};
+}
+
+static bool is_memo_equal(const struct in_flow_memo *a, const struct in_flow_memo *b)
+{
+	return a->flow == b->flow && a->epoch == b->epoch && a->ports == b->ports &&
+		a->proto == b->proto && a->version == b->version;
 }
 
 void in_flows_note(struct in_flows *flows, struct in_flow_memo *memo,
@@ -414,17 +429,20 @@ void in_flows_note(struct in_flows *flows, struct in_flow_memo *memo,
 	struct flow_key key = {load_words(packet->dst, packet->version),
 		load_words(packet->src, packet->version), packet->dst_port, packet->src_port,
 		packet->proto, packet->version, 0};
-	uint64_t fingerprint = sum_key(flows, &key);
 	uint32_t tick = tick_of(now_ns);
+	struct in_flow_memo fresh;
 
-	if (tick != flows->epoch_tick) {
-		flows->epoch_tick = tick;
-		flows->epoch++;
+	if (now_ns >= flows->epoch.end_ns) {
+		flows->epoch.end_ns = (uint64_t)tick << TICK_SHIFT;
+		flows->epoch.number++;
 	}
-	if (memo->fingerprint == fingerprint && memo->epoch == flows->epoch)
+	fresh = memo_of(flows, &key);
+	if (is_memo_equal(memo, &fresh))
 		return;
 	remember(flows, &key, tick);
-	*memo = (struct in_flow_memo){.fingerprint = fingerprint, .epoch = flows->epoch};
+	/* Remembering it may have ended the epoch. */
+	fresh.epoch = flows->epoch.number;
+	*memo = fresh;
 }
 
 /* Packets of either side keep a flow young. */

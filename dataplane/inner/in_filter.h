@@ -72,15 +72,38 @@ enum in_verdict in_filter_inbound(const struct in_filter *filter, struct in_flow
 
 /**
  * The last flow that was noted for one peer, kept by the caller beside what it touches for each packet anyway:
- * the next packet of that flow ends with two comparisons and leaves the table alone. One per peer and
- * table; zeroed: none.
+ * the next packet of that flow ends with a few comparisons and leaves the table alone. One per
+ * peer and table; zeroed: none.
  */
 struct in_flow_memo {
-	uint64_t fingerprint; /* of the flow, under the table's secret */
-	uint64_t epoch;       /* of the table when it was noted */
+	uint64_t flow;  /* IPv4: both addresses; IPv6: fingerprint of all that makes the flow */
+	uint64_t epoch; /* of the table when it was noted */
+	uint32_t ports;
+	uint8_t proto, version;
 };
 
-/** The part of in_filter_outbound() for protocols whose replies must be known. */
+/**
+ * The first member of struct in_flows. A flow noted in this epoch is in the table, and its age is right: an epoch
+ * ends with the table's tick, and when a flow is pushed out before its time.
+ */
+struct in_flows_epoch {
+	uint64_t number; /* never 0 */
+	uint64_t end_ns;
+};
+
+/** Was this flow the last one, and in this epoch? Exact for IPv4; false for IPv6. */
+static inline bool in_flow_is_noted4(const struct in_flows_epoch *epoch,
+	const struct in_flow_memo *memo, const struct in_packet *packet, uint64_t now_ns)
+{
+	return packet->version == BASE_FAMILY_V4 && memo->version == BASE_FAMILY_V4 &&
+		memo->proto == packet->proto && memo->epoch == epoch->number &&
+		now_ns < epoch->end_ns &&
+		memo->ports == ((uint32_t)packet->src_port << 16 | packet->dst_port) &&
+		memo->flow ==
+		((uint64_t)base_load_le32(packet->src) << 32 | base_load_le32(packet->dst));
+}
+
+/** in_filter_outbound() for protocols whose replies must be known. */
 void in_flows_note(struct in_flows *flows, struct in_flow_memo *memo,
 	const struct in_packet *packet, uint64_t now_ns);
 
@@ -91,7 +114,9 @@ void in_flows_note(struct in_flows *flows, struct in_flow_memo *memo,
 static inline void in_filter_outbound(struct in_flows *flows, struct in_flow_memo *memo,
 	const struct in_packet *packet, uint64_t now_ns)
 {
-	if ((packet->proto == IN_PROTO_UDP || packet->proto == IN_PROTO_SCTP) && packet->has_l4)
+	if ((packet->proto != IN_PROTO_UDP && packet->proto != IN_PROTO_SCTP) || !packet->has_l4)
+		return;
+	if (!in_flow_is_noted4((const struct in_flows_epoch *)flows, memo, packet, now_ns))
 		in_flows_note(flows, memo, packet, now_ns);
 }
 

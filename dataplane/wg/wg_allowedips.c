@@ -534,6 +534,7 @@ struct wg_allowedips *wg_allowedips_new(wg_allowedips_retire retire, void *ctx)
 	table->retire = retire;
 	table->ctx = ctx;
 	table->bytes = sizeof(*table);
+	atomic_store(&table->readers.epoch, 1);
 	return table;
 }
 
@@ -548,6 +549,16 @@ void wg_allowedips_free(struct wg_allowedips *table)
 		trie_free(&side, *side.trie);
 	}
 	free(table);
+}
+
+/* The slots have changed: what readers remember is void. */
+static void epoch_end(struct wg_allowedips *table)
+{
+	uint32_t epoch = atomic_load_explicit(&table->readers.epoch, memory_order_relaxed);
+
+	/* Release: after the slots. One writer, so a load and a store will do. */
+	atomic_store_explicit(&table->readers.epoch, epoch + 1 + (epoch == UINT32_MAX),
+		memory_order_release);
 }
 
 int wg_allowedips_set(struct wg_allowedips *table, const struct base_prefix *prefix, uint32_t peer,
@@ -571,8 +582,10 @@ int wg_allowedips_set(struct wg_allowedips *table, const struct base_prefix *pre
 		entry->peer = WG_PEER_NONE;
 		slot_update(&side, side.root, all, key);
 		trie_prune(&side, key);
+		epoch_end(table);
 		return -ENOMEM;
 	}
+	epoch_end(table);
 	table->n_prefixes += previous == WG_PEER_NONE;
 	if (ret_previous)
 		*ret_previous = previous;
@@ -596,6 +609,7 @@ int wg_allowedips_remove(
 	trie_prune(&side, key);
 	table->n_prefixes--;
 	slot_update(&side, side.root, all, key); /* without memory it refreshed, which is enough */
+	epoch_end(table);
 	return 0;
 }
 

@@ -103,6 +103,7 @@ struct wg_allowedips_node {
 struct wg_allowedips_readers {
 	_Atomic uint64_t root4;
 	_Atomic uint64_t root6;
+	_Atomic uint32_t epoch; /* another one after each change; never 0 */
 };
 
 /** The first member of struct wg_allowedips. */
@@ -201,6 +202,61 @@ static inline uint32_t wg_allowedips_lookup6(
 	return wg_allowedips_list6_lookup(
 		(const struct wg_allowedips_list *)(uintptr_t)(slot - WG_ALLOWEDIPS_LIST), high,
 		low);
+}
+
+/**
+ * What the owner of a peer keeps of its last source that was allowed, so that the next packet from there needs no
+ * walk. It holds for one epoch of the table. Zeroed: none.
+ */
+struct wg_allowedips_memo4 {
+	uint32_t epoch;
+	uint8_t addr[4];
+};
+
+struct wg_allowedips_memo6 {
+	uint32_t epoch;
+	uint8_t addr[16];
+};
+
+/*
+ * Acquire pairs with the release in epoch_end() of wg_allowedips.c: who sees an epoch sees all changes
+ * that came before it. It is loaded before the walk, so a memo never claims to be younger than what it
+ * was made from.
+ */
+static inline uint32_t wg_allowedips_epoch(const struct wg_allowedips *table)
+{
+	return atomic_load_explicit(
+		&wg_allowedips_readers(table)->epoch, memory_order_acquire);
+}
+
+/** Reader: does the address belong to @peer? */
+static inline bool wg_allowedips_holds4(const struct wg_allowedips *table,
+	struct wg_allowedips_memo4 *memo, const uint8_t addr[4], uint32_t peer)
+{
+	uint32_t epoch = wg_allowedips_epoch(table);
+
+	if (memo->epoch == epoch && memcmp(memo->addr, addr, 4) == 0)
+		return true;
+	if (wg_allowedips_lookup4(table, addr) != peer)
+		return false;
+	memo->epoch = epoch;
+	memcpy(memo->addr, addr, 4);
+	return true;
+}
+
+/** The same for IPv6. */
+static inline bool wg_allowedips_holds6(const struct wg_allowedips *table,
+	struct wg_allowedips_memo6 *memo, const uint8_t addr[16], uint32_t peer)
+{
+	uint32_t epoch = wg_allowedips_epoch(table);
+
+	if (memo->epoch == epoch && memcmp(memo->addr, addr, 16) == 0)
+		return true;
+	if (wg_allowedips_lookup6(table, addr) != peer)
+		return false;
+	memo->epoch = epoch;
+	memcpy(memo->addr, addr, 16);
+	return true;
 }
 
 #endif

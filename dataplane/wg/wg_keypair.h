@@ -26,21 +26,22 @@
 struct wg_peer;
 
 struct wg_keypair {
-	/* What sealing reads. */
+	/* What sealing reads: one cache line. */
 	struct cr_key send_key;
 	uint64_t send_counter;      /* of the next message; only the data owner writes it */
 	uint64_t birth_ns;          /* when the handshake ended */
 	uint32_t remote_index_le32; /* goes into the header of what we send */
 	uint32_t local_index;       /* host order; what the peer puts into its headers */
-	struct wg_peer *peer;       /* borrowed; valid while the keypair lives */
-	void *owner_data;           /* the data owner's own link, NULL at birth */
 	bool is_initiator;          /* we began this handshake */
 	bool is_confirmed;          /* the peer is known to hold it: written by the data owner */
-	/* What opening reads; of the window one more line. */
+	/* What opening reads besides; of the window one more line. */
+	struct wg_peer *peer; /* borrowed; valid while the keypair lives */
+	void *owner_data;     /* the data owner's own link, NULL at birth */
 	struct cr_key recv_key;
 	struct wg_replay replay;
 } __attribute__((aligned(64)));
-static_assert(offsetof(struct wg_keypair, replay.words) <= 128, "all else is in two cache lines");
+static_assert(offsetof(struct wg_keypair, peer) == 64, "sealing reads one cache line");
+static_assert(offsetof(struct wg_keypair, replay.words) <= 128, "all else is in two");
 
 /** The three of a peer. NULL where there is none. Zeroed: none. */
 struct wg_keypairs {
