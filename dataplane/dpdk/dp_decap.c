@@ -99,8 +99,8 @@ static void roam(struct dp_worker *worker, struct dp_peer *peer, struct rte_mbuf
 		dp_worker_move(worker, peer, &from);
 }
 
-static inline bool is_source_allowed(const struct dp_worker *worker, struct dp_peer *peer,
-	const uint8_t *ip, uint8_t version)
+static inline bool is_source_allowed(
+	const struct dp_worker *worker, struct dp_peer *peer, const uint8_t *ip, uint8_t version)
 {
 	const struct wg_allowedips *table = worker->tables->allowed_ips;
 
@@ -110,8 +110,8 @@ static inline bool is_source_allowed(const struct dp_worker *worker, struct dp_p
 }
 
 /* A stranger's source is the graver fault, where the header goes so far. */
-static enum dp_drop bad_inner(const struct dp_worker *worker, struct dp_peer *peer,
-	const uint8_t *ip, uint32_t len)
+static enum dp_drop bad_inner(
+	const struct dp_worker *worker, struct dp_peer *peer, const uint8_t *ip, uint32_t len)
 {
 	uint32_t total_len;
 	uint8_t version;
@@ -123,8 +123,8 @@ static enum dp_drop bad_inner(const struct dp_worker *worker, struct dp_peer *pe
 }
 
 /* The inner packet. Returns DP_DROP_COUNT if it may be delivered; its length in @ret_total_len. */
-static enum dp_drop check_inner(struct dp_worker *worker, struct dp_peer *peer,
-	const uint8_t *ip, uint32_t len, uint32_t *ret_total_len)
+static enum dp_drop check_inner(struct dp_worker *worker, struct dp_peer *peer, const uint8_t *ip,
+	uint32_t len, uint32_t *ret_total_len)
 {
 	struct in_packet packet;
 

@@ -21,7 +21,8 @@
  * The IP header. Returns FRAME_DATA for UDP, and the offset of the UDP header and the number of
  * bytes from there to the end of the IP packet.
  */
-static inline unsigned check_ip4(const uint8_t *ip, uint32_t len, uint32_t *ret_header, uint32_t *ret_rest)
+static inline unsigned check_ip4(
+	const uint8_t *ip, uint32_t len, uint32_t *ret_header, uint32_t *ret_rest)
 {
 	uint32_t header, total;
 

@@ -557,8 +557,8 @@ static void epoch_end(struct wg_allowedips *table)
 	uint32_t epoch = atomic_load_explicit(&table->readers.epoch, memory_order_relaxed);
 
 	/* Release: after the slots. One writer, so a load and a store will do. */
-	atomic_store_explicit(&table->readers.epoch, epoch + 1 + (epoch == UINT32_MAX),
-		memory_order_release);
+	atomic_store_explicit(
+		&table->readers.epoch, epoch + 1 + (epoch == UINT32_MAX), memory_order_release);
 }
 
 int wg_allowedips_set(struct wg_allowedips *table, const struct base_prefix *prefix, uint32_t peer,

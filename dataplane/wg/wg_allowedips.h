@@ -225,8 +225,7 @@ struct wg_allowedips_memo6 {
  */
 static inline uint32_t wg_allowedips_epoch(const struct wg_allowedips *table)
 {
-	return atomic_load_explicit(
-		&wg_allowedips_readers(table)->epoch, memory_order_acquire);
+	return atomic_load_explicit(&wg_allowedips_readers(table)->epoch, memory_order_acquire);
 }
 
 /** Reader: does the address belong to @peer? */

@@ -43,11 +43,19 @@ static void *scarce_aligned_alloc(size_t alignment, size_t size)
 	return NULL;
 }
 
+/* What the owners of peers remember from one look to the next, whatever changes in between. */
+#define MEMO_PEERS 8
+static struct {
+	struct wg_allowedips_memo4 v4;
+	struct wg_allowedips_memo6 v6;
+} memos[MEMO_PEERS];
+
 static struct wg_allowedips *table_new(wg_allowedips_retire retire, void *ctx)
 {
 	struct wg_allowedips *table = wg_allowedips_new(retire, ctx);
 
 	assert(table);
+	memset(memos, 0, sizeof(memos)); /* they were of another table */
 	return table;
 }
 
@@ -202,21 +210,44 @@ static struct base_prefix random_prefix(void)
 	return prefix;
 }
 
+/* Does it belong to @peer? Asked twice: the second time the first answer is remembered. */
+static void compare_memo(const struct wg_allowedips *table, const struct base_addr *addr,
+	uint32_t peer, bool expected)
+{
+	for (unsigned i = 0; i < 2; i++)
+		assert_int_equal(addr->family == BASE_FAMILY_V4
+				? wg_allowedips_holds4(table, &memos[peer].v4, addr->bytes, peer)
+				: wg_allowedips_holds6(table, &memos[peer].v6, addr->bytes, peer),
+			expected);
+}
+
 static void compare(const struct wg_allowedips *table, const struct twin *twin, unsigned n)
 {
 	size_t prefixes, bytes;
 
+	/* First what was remembered before the last changes. */
+	for (uint32_t peer = 0; peer < MEMO_PEERS; peer++) {
+		struct base_addr v4 = base_addr_from_bytes(BASE_FAMILY_V4, memos[peer].v4.addr);
+		struct base_addr v6 = base_addr_from_bytes(BASE_FAMILY_V6, memos[peer].v6.addr);
+
+		compare_memo(table, &v4, peer, twin_lookup(twin, &v4) == peer);
+		compare_memo(table, &v6, peer, twin_lookup(twin, &v6) == peer);
+	}
 	for (unsigned i = 0; i < n; i++) {
 		struct base_addr addr = random_addr();
+		uint32_t expected;
 
 		if (twin->n > 0 && test_random() % 2) /* at a prefix, or next to it */
 			addr = twin->prefix[test_random() % twin->n].addr;
 		if (test_random() % 4 == 0)
 			addr.bytes[base_family_bytes(addr.family) - 1] ^= 1 << test_random() % 8;
+		expected = twin_lookup(twin, &addr);
 		assert_int_equal(addr.family == BASE_FAMILY_V4
 				? wg_allowedips_lookup4(table, addr.bytes)
 				: wg_allowedips_lookup6(table, addr.bytes),
-			twin_lookup(twin, &addr));
+			expected);
+		for (uint32_t peer = 0; peer < MEMO_PEERS; peer++)
+			compare_memo(table, &addr, peer, expected == peer);
 	}
 	wg_allowedips_usage(table, &prefixes, &bytes);
 	assert_int_equal(prefixes, twin->n);
