@@ -21,12 +21,21 @@ LAB_MTU=1420
 
 # Remove namespaces whose lab is dead, with what still runs inside. They are all named after one.
 lab_sweep() {
-	local ns pid
+	local id
 
-	ip netns list | awk '{ print $1 }' | grep -E '^sandd-[0-9]+-(gw|peer)$' | while read -r ns; do
-		pid=${ns#sandd-}
-		[[ -d /proc/${pid%%-*} ]] || lab_remove_namespace "$ns"
+	ip netns list | sed -nE 's/^sandd-([0-9]+)-[a-z0-9]+( .*)?$/\1/p' | sort -u | while read -r id; do
+		[[ -d /proc/$id ]] || lab_remove "$id"
+	done
+}
+
+# lab_remove ID: its namespaces, and what a killed peer leaves of its socket.
+lab_remove() {
+	local ns
+
+	ip netns list | awk '{ print $1 }' | grep -E "^sandd-$1-[a-z0-9]+\$" | while read -r ns; do
+		lab_remove_namespace "$ns"
 	done || true
+	rm -f "/var/run/wireguard/wg$1.sock" "/var/run/wireguard/wg$1"p*.sock
 }
 
 lab_remove_namespace() {
@@ -44,8 +53,8 @@ lab_names() {
 	LAB_PIDS=() GW_PID="" WG_PID=""
 }
 
-# lab_up [keep]: namespaces, the underlay between them, keys. Sets LAB_*.
-lab_up() {
+# lab_begin [keep]: a folder, and the end of everything on every exit. Sets LAB_*.
+lab_begin() {
 	need_root
 	lab_names "${1:-$BASHPID}"
 	if [[ $LAB_ID == keep ]]; then
@@ -58,6 +67,11 @@ lab_up() {
 	trap 'exit 130' INT
 	trap 'exit 143' TERM HUP
 	lab_sweep
+}
+
+# lab_up [keep]: namespaces, the underlay between them, keys.
+lab_up() {
+	lab_begin "$@"
 	ip netns add "$LAB_GW"
 	ip netns add "$LAB_PEER"
 	lab_enter
@@ -70,7 +84,7 @@ lab_up() {
 	lab_keys
 }
 
-# lab_address gw|peer DEVICE ADDRESS...
+# lab_address WHERE DEVICE ADDRESS...: in_WHERE runs commands there.
 lab_address() {
 	local inside=in_$1 dev=$2 addr
 
@@ -109,8 +123,7 @@ lab_down() {
 		kill "$pid" 2>/dev/null
 	done
 	wait 2>/dev/null
-	lab_remove_namespace "$LAB_GW"
-	lab_remove_namespace "$LAB_PEER"
+	lab_remove "$LAB_ID"
 	rm -rf "$LAB_DIR"
 	exit "$code"
 }
@@ -123,8 +136,7 @@ lab_stop_kept() {
 	# shellcheck disable=SC2046 # a list
 	kill $(ip netns pids "$LAB_GW") $(ip netns pids "$LAB_PEER") 2>/dev/null || true
 	wait_for 5 lab_is_empty || true
-	lab_remove_namespace "$LAB_GW"
-	lab_remove_namespace "$LAB_PEER"
+	lab_remove keep
 	rm -rf "$LAB_KEEP_DIR"
 }
 
@@ -132,13 +144,24 @@ lab_is_empty() {
 	[[ -z $(ip netns pids "$LAB_GW")$(ip netns pids "$LAB_PEER") ]]
 }
 
-# Sets GW_EXEC and PEER_EXEC, the words that run a command in the namespaces. `ip netns exec` and `ip -n`
-# want the root to be a mount point, which that of a chroot need not be.
+# Sets GW_EXEC and PEER_EXEC, the words that run a command in the namespaces.
 lab_enter() {
-	GW_EXEC=(ip netns exec "$LAB_GW") PEER_EXEC=(ip netns exec "$LAB_PEER")
-	"${GW_EXEC[@]}" true 2>/dev/null && return
-	GW_EXEC=(nsenter "--net=/run/netns/$LAB_GW" --)
-	PEER_EXEC=(nsenter "--net=/run/netns/$LAB_PEER" --)
+	lab_words "$LAB_GW"
+	GW_EXEC=("${WORDS[@]}")
+	lab_words "$LAB_PEER"
+	PEER_EXEC=("${WORDS[@]}")
+}
+
+# lab_words NAMESPACE: sets WORDS. `ip netns exec` and `ip -n` want the root to be a mount point, which
+# that of a chroot need not be.
+lab_words() {
+	WORDS=(ip netns exec "$1")
+	[[ ${HAS_NETNS_EXEC:-} ]] || if "${WORDS[@]}" true 2>/dev/null; then
+		HAS_NETNS_EXEC=1
+	else
+		HAS_NETNS_EXEC=0
+	fi
+	((HAS_NETNS_EXEC)) || WORDS=(nsenter "--net=/run/netns/$1" --)
 }
 
 # Foreground only: what runs behind these in the background has the number of a shell, and not its own.
@@ -175,7 +198,13 @@ lab_worker_cpu() {
 # gw_config KIND [PEER LINES]: write the configuration. PEER LINES are further keys of the peer, as
 # YAML; a known endpoint makes the gateway an initiator.
 gw_config() {
-	local kind=$1 lines=${2:-}
+	gw_config_head "$1"
+	gw_config_peer worker-1 "$LAB_DIR/peer.pub" "$PEER4" "$PEER6" "${2:-}"
+}
+
+# Everything but the peers.
+gw_config_head() {
+	local kind=$1
 
 	cat >"$LAB_DIR/gw.yaml" <<-EOF
 		listen_port: $GW_PORT
@@ -194,13 +223,22 @@ gw_config() {
 		filter:
 		  - {proto: icmp}
 		  - {proto: tcp, ports: "5000-5999"}
+		  - {proto: udp, ports: "5000-5999"}
 		  - {proto: tcp, ports: "8765"}
 		peers:
-		  - name: worker-1
-		    public_key: $(<"$LAB_DIR/peer.pub")
-		    allowed_ips: [$PEER4/32, "$PEER6/128"]
 	EOF
-	[[ -z $lines ]] || printf '    %s\n' "$lines" >>"$LAB_DIR/gw.yaml"
+}
+
+# gw_config_peer NAME PUBLIC_KEY_FILE IPV4 IPV6 [LINES]
+gw_config_peer() {
+	local name=$1 key=$2 v4=$3 v6=$4 lines=${5:-}
+
+	cat >>"$LAB_DIR/gw.yaml" <<-EOF
+		  - name: $name
+		    public_key: $(<"$key")
+		    allowed_ips: [$v4/32, "$v6/128"]
+	EOF
+	[[ -z $lines ]] || printf '    %s\n' "${lines//$'\n'/$'\n    '}" >>"$LAB_DIR/gw.yaml"
 }
 
 # Start it and wait until it answers. Its words are in gw.log.

@@ -12,7 +12,7 @@ import random
 import socket
 import sys
 
-LIMIT_S = 20
+LIMIT_S = 60
 CHUNK = 1 << 16
 
 
