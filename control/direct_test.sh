@@ -6,41 +6,11 @@
 #   direct_test.sh FOLDER_OF_THE_PROGRAMS
 set -euo pipefail
 
+# shellcheck source=../tests/interop/lib.sh
+. "$(dirname "$0")/../tests/interop/lib.sh"
+
 BIN=$1
-DIR=$(mktemp -d)
-PIDS=()
-FAILED=0
 unset SANDD_GW_SOCKET
-
-cleanup() {
-	kill -9 "${PIDS[@]}" 2>/dev/null || true
-	wait 2>/dev/null || true
-	rm -rf "$DIR"
-}
-trap cleanup EXIT
-
-check() {
-	local name=$1
-
-	shift
-	if "$@" >"$DIR/output" 2>&1; then
-		echo "ok - $name"
-	else
-		echo "not ok - $name"
-		tail -n 20 "$DIR/output" "$DIR"/*.log | sed 's/^/# /'
-		FAILED=1
-	fi
-}
-
-wait_for() {
-	local tries
-
-	for ((tries = 0; tries < 200; tries++)); do
-		! "$@" >/dev/null 2>&1 || return 0
-		sleep 0.05
-	done
-	return 1
-}
 
 ctl() {
 	"$BIN/sandctl" --socket "$DIR/api.sock" "$@"
@@ -70,10 +40,9 @@ gw_start() {
 			controller: {direct: "127.0.0.1:$PORT"}
 			api: {socket: $DIR/api.sock}
 		EOF
-		"$BIN/sandd-gw" --config "$DIR/gw.yaml" 2>>"$DIR/gw.log" &
-		GW=$!
-		PIDS+=("$GW")
-		wait_for gw_is_decided
+		start gw "$BIN/sandd-gw" --config "$DIR/gw.yaml"
+		GW=$STARTED
+		until_true gw_is_decided
 		! kill -0 "$GW" 2>/dev/null || return 0
 	done
 	return 1
@@ -94,11 +63,10 @@ daemon_start() {
 	local id=$1
 
 	shift
-	"$BIN/sandd" --server-url "ws://127.0.0.1:$PORT/ws" --daemon-id "$id" \
-		--reconnect-interval 1 "$@" 2>>"$DIR/$id.log" &
-	DAEMON=$!
-	PIDS+=("$DAEMON")
-	wait_for daemon_is_there "$id"
+	start "$id" "$BIN/sandd" --server-url "ws://127.0.0.1:$PORT/ws" --daemon-id "$id" \
+		--reconnect-interval 1 "$@"
+	DAEMON=$STARTED
+	until_true daemon_is_there "$id"
 }
 
 daemon_is_there() {
@@ -139,11 +107,11 @@ lost_on_the_way() {
 	daemon_start w2 || return 1
 	ctl exec w2 --timeout 60 -- sleep 60 &
 	caller=$!
-	wait_for is_busy || return 1
+	until_true is_busy || return 1
 	kill -9 "$DAEMON"
 	wait "$caller" || got=$?
 	echo "exit code $got after $((SECONDS - began)) s"
-	((got == 127 && SECONDS - began < 30)) && wait_for daemon_is_gone w2
+	((got == 127 && SECONDS - began < 30)) && until_true daemon_is_gone w2
 }
 
 # The same id from a second place: the newer one has it, and the end of the older changes nothing.
@@ -154,7 +122,7 @@ newer_replaces_older() {
 	older=$DAEMON
 	kill -STOP "$older"
 	daemon_start w3 --label place=newer
-	wait_for label_is w3 newer || return 1
+	until_true label_is w3 newer || return 1
 	kill -9 "$older"
 	sleep 0.3
 	label_is w3 newer && prints yes ctl exec w3 -- echo yes
@@ -179,7 +147,7 @@ side_by_side() {
 }
 
 daemon_comes_back() {
-	gw_stop TERM && gw_start "$PORT" && wait_for daemon_is_there w1
+	gw_stop TERM && gw_start "$PORT" && until_true daemon_is_there w1
 }
 
 # The caller goes away: the command goes on, its end is in the audit log, nothing is left.
@@ -188,9 +156,9 @@ caller_goes_away() {
 
 	ctl exec w1 -- "sleep 0.5; : for nobody" &
 	caller=$!
-	wait_for is_busy || return 1
+	until_true is_busy || return 1
 	kill -9 "$caller"
-	wait_for grep -q 'exit code 0.*: for nobody' "$DIR/gw.log" && wait_for is_idle
+	until_true grep -q 'exit code 0.*: for nobody' "$DIR/gw.log" && until_true is_idle
 }
 
 audit_is_safe() {
@@ -211,7 +179,7 @@ main() {
 	check "exit code is the command's" code 7 ctl exec w1 -- 'exit 7'
 	check "killed by a signal is 255" code 255 ctl exec w1 -- 'kill -9 $$'
 	check "time limit is 124" code 124 ctl exec w1 --timeout 1 -- sleep 30
-	check "nothing is left after it" wait_for is_idle
+	check "nothing is left after it" until_true is_idle
 	check "unknown daemon is 126" code 126 ctl exec nobody -- true
 	check "usage is 125" code 125 ctl exec w1
 	check "no gateway is 125" code 125 ctl --socket "$DIR/none.sock" exec w1 -- true

@@ -117,12 +117,14 @@ lab_down() {
 	local code=$? pid
 
 	set +e
-	trap - EXIT INT TERM HUP
+	trap - EXIT
+	# not again in the middle
+	trap '' INT TERM HUP
 	gw_stop
 	for pid in "${LAB_PIDS[@]}"; do
 		kill "$pid" 2>/dev/null
 	done
-	wait 2>/dev/null
+	((${#LAB_PIDS[@]} == 0)) || wait "${LAB_PIDS[@]}" 2>/dev/null
 	lab_remove "$LAB_ID"
 	rm -rf "$LAB_DIR"
 	exit "$code"

@@ -8,7 +8,7 @@
 #   scripts/test-faults.sh --list      names and suites
 #
 # A patch is a `git diff` after one line `# suite: NAME`. NAME is a meson test, or a program in
-# tests/ without its _test.sh (netns/tunnel: needs root). First the suites run on the tree as it is:
+# tests/ without its _test.sh (netns/tunnel: needs root), and arguments for it. First the suites run on the tree as it is:
 # red there proves nothing. Exits 1 when a fault was not caught, or a patch does not apply or build.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
@@ -30,12 +30,13 @@ build_copy() {
 
 # Run a suite in the copy; true when it passes.
 run_suite() {
-	local suite=$1
+	local words
 
-	if [[ $suite == */* ]]; then
-		SANDD_BUILD=$TREE/build timeout 300 "$TREE/tests/${suite}_test.sh"
+	read -ra words <<<"$1"
+	if [[ ${words[0]} == */* ]]; then
+		SANDD_BUILD=$TREE/build timeout 300 "$TREE/tests/${words[0]}_test.sh" "${words[@]:1}"
 	else
-		meson test -C "$TREE/build" --no-rebuild "$suite"
+		meson test -C "$TREE/build" --no-rebuild "${words[0]}"
 	fi >"$SCRATCH/suite.log" 2>&1
 }
 

@@ -21,8 +21,8 @@ BUILD=$REPO/build-gcc
 export SANDD_BUILD=$BUILD SANDD_BUILD_CLANG=$REPO/build-clang
 LOGS=$REPO/build-logs
 # Long, and mostly waiting: run beside the others.
-BACKGROUND=(netns/rekey)
-NOT_QUICK=(asan tsan tidy netns/rekey)
+BACKGROUND=(netns/rekey interop/peers)
+NOT_QUICK=(asan tsan tidy netns/rekey interop/peers)
 
 # --- suites -------------------------------------------------------------------------------------
 
@@ -78,6 +78,7 @@ suite_quickstart() {
 
 # netns/x and interop/x are programs of that name in tests/.
 run_suite_body() {
+	[[ $1 != interop/* ]] || wait_for_peers
 	case $1 in
 	*/*) "$REPO/tests/$1_test.sh" ;;
 	*) "suite_$1" ;;
@@ -165,6 +166,8 @@ finish_suite() {
 	printf '%-24s %4d passed %3d failed %3d skipped %5d s\n' \
 		"$name" "$passed" "$failed" "$skipped" $((ended - started))
 	grep -E '^ok.*# *SKIP|^not ok.*# *SKIP' "$log" | sed 's/^/    /' || true
+	# a suite's own table
+	sed -n 's/^#| /    /p' "$log"
 	if ((failed)); then
 		show_failures "$log" | head -n 80 | sed 's/^/    /'
 		tail -n 25 "$log.err" | sed 's/^/    | /'
@@ -189,11 +192,16 @@ is_in() {
 	[[ " $* " == *" $what "* ]]
 }
 
-# What could not be installed is told here; its suites then skip.
+# Suites in the background wait too, and they are not the parent of who installs: a file tells.
 wait_for_peers() {
-	[[ $PEERS_PID ]] || return 0
+	until [[ -e $LOGS/peers.done ]] || ! kill -0 "$PEERS_PID" 2>/dev/null; do
+		sleep 0.5
+	done
+}
+
+# What could not be installed; its suites skip.
+tell_missing_peers() {
 	wait "$PEERS_PID" || grep 'not available' "$LOGS/peers.log" >&2 || true
-	PEERS_PID=""
 }
 
 run_suites() {
@@ -210,7 +218,6 @@ run_suites() {
 	done
 	for name in "$@"; do
 		is_in "$name" "${BACKGROUND[@]}" && continue
-		[[ $name != interop/* ]] || wait_for_peers
 		say "... $name"
 		started=$SECONDS
 		start_suite "$name"
@@ -228,7 +235,13 @@ prepare() {
 	mkdir -p "$LOGS"
 	"$REPO/scripts/peers.sh" wycheproof || true
 	# minutes, the first time: the suites that need them wait
-	"$REPO/scripts/peers.sh" >"$LOGS/peers.log" 2>&1 &
+	rm -f "$LOGS/peers.done"
+	(
+		code=0
+		"$REPO/scripts/peers.sh" >"$LOGS/peers.log" 2>&1 || code=$?
+		touch "$LOGS/peers.done"
+		exit "$code"
+	) &
 	PEERS_PID=$!
 	# the labs need it; where it fails, the suite gcc says so
 	(build_tree "$BUILD" -Dwerror=true) || warn "$BUILD does not build"
@@ -259,7 +272,7 @@ main() {
 	done
 	prepare
 	run_suites "${suites[@]}"
-	wait_for_peers
+	tell_missing_peers
 	say "all of it took $((SECONDS / 60)) min $((SECONDS % 60)) s"
 	printf '%d passed, %d failed, %d skipped\n' "$PASSED" "$FAILED" "$SKIPPED"
 	((FAILED == 0))

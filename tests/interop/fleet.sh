@@ -82,31 +82,38 @@ endpoint() {
 # each CASE CMD...: a case for every peer, side by side. each_in_turn: one after the other, and not
 # while another fleet does so: what takes the whole machine.
 each() {
-	local name=$1 n pids=() watch
+	local name=$1 n watch
 
 	shift
 	for ((n = 0; n < FLEET; n++)); do
 		(fleet_peer "$n" && "$@") >"$LAB_DIR/case.$n" 2>&1 &
-		pids+=($!)
+		CASE_PIDS[n]=$!
 	done
-	(sleep "$CASE_S"; kill "${pids[@]}") 2>/dev/null &
+	(sleep "$CASE_S"; kill "${CASE_PIDS[@]}") 2>/dev/null &
 	watch=$!
 	for ((n = 0; n < FLEET; n++)); do
-		code_of "${pids[n]}"
-		tell "$name" "$n" "$CODE"
+		case_ends "$name" "$n"
 	done
 	end_of_family "$watch"
 }
 
 each_in_turn() {
-	local name=$1 n code
+	local name=$1 n
 
 	shift
 	for ((n = 0; n < FLEET; n++)); do
-		code=0
-		(flock 9 && fleet_peer "$n" && "$@" 9>&-) 9>"$TURN_LOCK" >"$LAB_DIR/case.$n" 2>&1 || code=$?
-		tell "$name" "$n" "$code"
+		(flock 9; fleet_peer "$n" && "$@" 9>&-) 9>"$TURN_LOCK" >"$LAB_DIR/case.$n" 2>&1 &
+		CASE_PIDS[n]=$!
+		case_ends "$name" "$n"
 	done
+}
+
+case_ends() {
+	local name=$1 n=$2 code=0
+
+	wait "${CASE_PIDS[n]}" || code=$?
+	unset "CASE_PIDS[n]"
+	tell "$name" "$n" "$code"
 }
 
 # Of a shell that waits for a program: the program too.
@@ -114,11 +121,6 @@ end_of_family() {
 	pkill -P "$1" || true
 	kill "$1" 2>/dev/null || true
 	wait "$1" 2>/dev/null || true
-}
-
-code_of() {
-	CODE=0
-	wait "$1" || CODE=$?
 }
 
 tell() {
@@ -129,8 +131,9 @@ tell() {
 		echo "ok - $KIND: $TITLE: $name"
 		return
 	fi
-	echo "not ok - $KIND: $TITLE: $name"
-	tail -n 15 "$LAB_DIR/case.$n" | sed 's/^/# /'
+	# in one piece: another fleet prints too
+	printf '%s\n' "not ok - $KIND: $TITLE: $name
+$(tail -n 15 "$LAB_DIR/case.$n" | sed 's/^/# /')"
 	# shellcheck disable=SC2034 # the exit code of the lab
 	FAILED=1
 }
@@ -139,8 +142,9 @@ tell() {
 
 # fleet_up KIND: wires and programs, not yet configured; the gateway is not started.
 fleet_up() {
-	KIND=$1
+	KIND=$1 CASE_PIDS=()
 	lab_begin
+	trap fleet_down EXIT
 	ip netns add "$LAB_GW"
 	ip netns add "sandd-$LAB_ID-net"
 	lab_words "$LAB_GW"
@@ -161,6 +165,19 @@ fleet_up() {
 	done
 	"${NET_EXEC[@]}" "$REPO/tests/interop/wire.py" gw0 >"$LAB_DIR/wire.log" 2>&1 &
 	LAB_PIDS+=($!)
+}
+
+# Cases that still run go first.
+fleet_down() {
+	local code=$? pid
+
+	set +e
+	trap '' INT TERM HUP
+	for pid in "${CASE_PIDS[@]}"; do
+		end_of_family "$pid"
+	done
+	(exit "$code")
+	lab_down
 }
 
 # fleet_wire PORT NAMESPACE: a port of the bridge, its other end there. Segments of 64 KiB are no
@@ -287,7 +304,7 @@ wire_has() {
 wire_session_time() {
 	awk -v a="$OUT" -v b="$GW_OUT" '
 		$6 == "response" && (($2 == a && $4 == b) || ($2 == b && $4 == a)) { time = $1 }
-		END { print time + 0 }' "$LAB_DIR/wire.log"
+		END { printf "%.6f\n", time }' "$LAB_DIR/wire.log"
 }
 
 # The gateway's view of this peer.

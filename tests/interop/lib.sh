@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: BSD-3-Clause
-# What the interop tests of direct mode share: a folder, TAP lines, programs that end with the test. Everything is on
-# 127.0.0.1; no root. Sourced by tests/interop/*_test.sh.
+# What the tests of direct mode share: a folder, TAP lines, programs that end with the test. Everything is on
+# 127.0.0.1; no root. Sourced by tests/interop/sandd_*_test.sh and control/direct_test.sh.
 
 # shellcheck source=../../scripts/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../../scripts/lib.sh"
@@ -23,7 +23,7 @@ end_all() {
 }
 trap end_all EXIT
 
-# check NAME CMD...: a case; what the command printed is shown if it fails.
+# check NAME CMD...: a case; what the command printed, and the programs last, is shown if it fails.
 check() {
 	local name=$1
 
@@ -32,7 +32,7 @@ check() {
 		echo "ok - $name"
 	else
 		echo "not ok - $name"
-		tail -n 15 "$DIR/output" | sed 's/^/# /'
+		tail -n 15 "$DIR/output" "$DIR"/*.log 2>/dev/null | sed 's/^/# /'
 		# shellcheck disable=SC2034 # the exit code of the test
 		FAILED=1
 	fi
@@ -48,7 +48,7 @@ start() {
 	local name=$1
 
 	shift
-	"$@" >"$DIR/$name.log" 2>&1 &
+	"$@" >>"$DIR/$name.log" 2>&1 &
 	STARTED=$!
 	PIDS+=("$STARTED")
 }

@@ -7,12 +7,12 @@
 #
 #   peers_test.sh [--kind KIND] [SECTION...]
 #
-# Sections, in order: meet daemon keepalive udp move tcp rekey family restart load block. The first is
-# always run.
+# Sections, in order: meet daemon keepalive udp move tcp_out rekey tcp_in family restart load block.
+# The first is always run; what stands before rekey fits into the life of the first session.
 set -euo pipefail
 . "$(dirname "$0")/fleet.sh"
 
-SECTIONS=(meet daemon keepalive udp move tcp rekey family restart load block)
+SECTIONS=(meet daemon keepalive udp move tcp_out rekey tcp_in family restart load block)
 TCP_MB=100
 # A new session is due after 120 s (paper 6.2); pings run from a little before.
 REKEY_AFTER_S=120
@@ -132,10 +132,11 @@ udp_sizes() {
 
 	[[ $inner == 4 ]] || headers=48
 	if [[ $to == p ]]; then address=$IN4; else address=$GW6; fi
+	rm -f "$LAB_DIR/echo.$N"
 	"in_$to" "$REPO/tests/interop/udp.py" echo "$address" "$port" >"$LAB_DIR/echo.$N" &
 	server=$!
-	wait_for 10 grep -q ready "$LAB_DIR/echo.$N"
-	"in_$from" "$REPO/tests/interop/udp.py" sizes "$address" "$port" $((mtu - headers)) || code=$?
+	wait_for 60 grep -q ready "$LAB_DIR/echo.$N" &&
+		"in_$from" "$REPO/tests/interop/udp.py" sizes "$address" "$port" $((mtu - headers)) || code=$?
 	end_of_family "$server"
 	return "$code"
 }
@@ -190,8 +191,11 @@ changes_family() {
 
 # --- tcp: by checksum ---------------------------------------------------------------------------
 
-section_tcp() {
+section_tcp_out() {
 	each_in_turn "TCP out, $TCP_MB MB" tcp_out
+}
+
+section_tcp_in() {
 	each_in_turn "TCP in over inner IPv6, $TCP_MB MB" tcp_in
 }
 
@@ -217,7 +221,7 @@ rekeys() {
 	born=$(wire_session_time)
 	echo "$born" >"$LAB_DIR/p$N.born"
 	sleep "$(awk -v born="$born" -v now="$(mark)" -v due=$((REKEY_AFTER_S - 5)) \
-		'BEGIN { left = born + due - now; print left > 0 ? left : 0 }')"
+		'BEGIN { left = born + due - now; print (left > 0 ? left : 0) }')"
 	in_initiator ping -q -i 0.2 -c 75 -w 30 "$(inner4 responder)" >"$LAB_DIR/ping.$N" || true
 	cat "$LAB_DIR/ping.$N"
 	grep -q '75 received, 0% packet loss' "$LAB_DIR/ping.$N" || return 1
@@ -340,6 +344,12 @@ run_kind() {
 	exit "$FAILED"
 }
 
+end_kinds() {
+	((${#KIND_PIDS[@]})) || return 0
+	kill "${KIND_PIDS[@]}" 2>/dev/null
+	wait "${KIND_PIDS[@]}"
+}
+
 need_peers() {
 	need_lab "peers"
 	have nft || { skip "peers" "no nft"; exit 0; }
@@ -348,7 +358,7 @@ need_peers() {
 }
 
 main() {
-	local kinds=(af_xdp af_packet) wanted=" meet " sections=() section kind code=0 pids=()
+	local kinds=(af_xdp af_packet) wanted=" meet " sections=() section kind code=0
 
 	while (($#)); do
 		case $1 in
@@ -363,20 +373,19 @@ main() {
 		[[ $wanted != *" $section "* ]] || sections+=("$section")
 	done
 	need_peers
-	STARTED=$SECONDS
+	STARTED=$SECONDS KIND_PIDS=()
 	TURN_LOCK=$(mktemp -t sandd-turn.XXXXXX)
-	trap 'kill "${pids[@]}" 2>/dev/null; wait; rm -f "$TURN_LOCK" "$TURN_LOCK".*' EXIT
+	trap 'end_kinds; rm -f "$TURN_LOCK" "$TURN_LOCK.tap"' EXIT
 	trap 'exit 143' INT TERM HUP
 	for kind in "${kinds[@]}"; do
-		(run_kind "$kind" "${sections[@]}") >"$TURN_LOCK.$kind" &
-		pids+=($!)
+		(run_kind "$kind" "${sections[@]}") > >(tee -a "$TURN_LOCK.tap") &
+		KIND_PIDS+=($!)
 	done
-	for kind in "${pids[@]}"; do
+	for kind in "${KIND_PIDS[@]}"; do
 		wait "$kind" || code=1
 	done
-	for kind in "${kinds[@]}"; do
-		cat "$TURN_LOCK.$kind"
-	done | tee "$TURN_LOCK"
+	KIND_PIDS=()
+	"$REPO/scripts/interop-table.sh" "$TURN_LOCK.tap" | sed 's/^/#| /'
 	exit "$code"
 }
 
