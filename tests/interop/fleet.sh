@@ -9,7 +9,8 @@
 #          2001:db8::1            10: watched by wire.py                  2001:db8::10 .. 21
 #   sandd0 10.9.0.1, fd09::1  =============tunnels=============  wgIDpN  10.9.0.10, fd09::10 ..
 #
-# A case runs in a subshell per peer; who it is about stands in the variables that fleet_peer() sets.
+# A case runs in a subshell per peer; who it is about stands in the variables that fleet_peer() sets. Who
+# sources this sets TURN_LOCK and TAP_FILE, which fleets share: the lock of each_in_turn(), and all cases.
 
 # shellcheck source=../netns/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../netns/lib.sh"
@@ -123,16 +124,19 @@ end_of_family() {
 	wait "$1" 2>/dev/null || true
 }
 
+# Each in one piece: another fleet prints too.
 tell() {
-	local name=$1 n=$2 code=$3
+	local name=$1 n=$2 code=$3 line
 
 	fleet_peer "$n"
+	line="ok - $KIND: $TITLE: $name"
+	((code == 0)) || line="not $line"
+	echo "$line" >>"$TAP_FILE"
 	if ((code == 0)); then
-		echo "ok - $KIND: $TITLE: $name"
+		echo "$line"
 		return
 	fi
-	# in one piece: another fleet prints too
-	printf '%s\n' "not ok - $KIND: $TITLE: $name
+	printf '%s\n' "$line
 $(tail -n 15 "$LAB_DIR/case.$n" | sed 's/^/# /')"
 	# shellcheck disable=SC2034 # the exit code of the lab
 	FAILED=1

@@ -374,18 +374,19 @@ main() {
 	done
 	need_peers
 	STARTED=$SECONDS KIND_PIDS=()
-	TURN_LOCK=$(mktemp -t sandd-turn.XXXXXX)
-	trap 'end_kinds; rm -f "$TURN_LOCK" "$TURN_LOCK.tap"' EXIT
+	TURN_LOCK=$(mktemp -t sandd-turn.XXXXXX) TAP_FILE=$TURN_LOCK.tap
+	trap 'end_kinds; rm -f "$TURN_LOCK" "$TAP_FILE"' EXIT
 	trap 'exit 143' INT TERM HUP
 	for kind in "${kinds[@]}"; do
-		(run_kind "$kind" "${sections[@]}") > >(tee -a "$TURN_LOCK.tap") &
+		run_kind "$kind" "${sections[@]}" &
 		KIND_PIDS+=($!)
 	done
 	for kind in "${KIND_PIDS[@]}"; do
 		wait "$kind" || code=1
 	done
 	KIND_PIDS=()
-	"$REPO/scripts/interop-table.sh" "$TURN_LOCK.tap" | sed 's/^/#| /'
+	# its code says that a case failed, as ours does
+	{ "$REPO/scripts/interop-table.sh" "$TAP_FILE" || true; } | sed 's/^/#| /'
 	exit "$code"
 }
 
