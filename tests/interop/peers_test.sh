@@ -177,16 +177,21 @@ section_family() {
 	each "and back to its own" changes_family own
 }
 
+# A packet of the gateway that is on its way, to the old family, moves the peer back: then once more.
 changes_family() {
-	local gw=$GW_UNDER4 peer=$OUT4
+	local gw=$GW_UNDER4 peer=$OUT4 try
 
 	case $1-$FAMILY in
 	own-IPv6 | other-IPv4) gw=$GW_UNDER6 peer=$OUT6 ;;
 	esac
-	# boringtun changes no peer that it has: it meets the gateway anew
-	[[ $PROGRAM != boringtun ]] || in_p wg set "$WG" peer "$(<"$LAB_DIR/gw.pub")" remove
-	peer_knows_gateway "$PSK" endpoint "$(endpoint "$gw" "$GW_PORT")"
-	reached_at "$(endpoint "$peer" "$PORT")"
+	for try in 1 2 3; do
+		echo "try $try"
+		# boringtun changes no peer that it has: it meets the gateway anew
+		[[ $PROGRAM != boringtun ]] || in_p wg set "$WG" peer "$(<"$LAB_DIR/gw.pub")" remove
+		peer_knows_gateway "$PSK" endpoint "$(endpoint "$gw" "$GW_PORT")"
+		! reached_at "$(endpoint "$peer" "$PORT")" || return 0
+	done
+	return 1
 }
 
 # --- tcp: by checksum ---------------------------------------------------------------------------
