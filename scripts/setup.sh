@@ -33,6 +33,7 @@ TEST_PKGS=(
 	bpftool ca-certificates curl git nftables python3-venv strace
 	tcpdump tshark            # what the labs' packets look like
 	gdb                       # its view of our types
+	systemd mandoc bsdextrautils # the installed unit and pages
 )
 HUGEPAGE_MB=2
 HUGEPAGE_SYSCTL=/etc/sysctl.d/60-sandd-gw-hugepages.conf
