@@ -6,6 +6,7 @@
 
 #include "dp_handshake.h"
 #include "dp_idle.h"
+#include "dp_packet.h"
 #include "dp_pkt.h"
 #include "dp_worker.h"
 #include "dp_xdp.h"
@@ -27,9 +28,10 @@
 #include <rte_mbuf_pool_ops.h>
 #include <rte_mempool.h>
 
-#define FAMILY_AF_PACKET 17
 #define FAMILY_AF_XDP 44
 #define SOCKETS_MAX 256
+/* What the kernel sends in one system call when it copies (its TX_BATCH). */
+#define XDP_TX_BURST 32
 /* Frames that a driver holds per queue: its receive and send rings and what it keeps in flight. */
 #define PKTS_PER_QUEUE (4 * DP_PORT_DESCS)
 /* One mbuf with what the pool puts around it, for sizing. */
@@ -378,16 +380,24 @@ static int attach_xdp(struct dp_port *port, unsigned i, struct base_error *ret_e
 	return error;
 }
 
-static int attach_packet(struct dp_port *port, unsigned i, struct base_error *ret_error)
+static int attach_packet(struct dp_port *port, const struct dp_config *config, unsigned i,
+	struct rte_mempool *pool, struct base_error *ret_error)
 {
-	char args[160];
+	struct dp_packet_config packet = {.udp_port = config->listen_port,
+		.n_queues = port->n_queues,
+		.fanout = (uint16_t)((unsigned)getpid() * DP_PORTS_MAX + i),
+		.pool = pool};
 
+	memcpy(packet.device, port->device, sizeof(packet.device));
 	port->filters_local = true;
-	snprintf(port->vdev, sizeof(port->vdev), "net_af_packet%u", i);
-	/* A frame takes 2 KiB of a 64 KiB block; 1,024 of them per queue and direction. */
-	snprintf(args, sizeof(args), "iface=%s,qpairs=%u,blocksz=65536,framesz=2048,framecnt=%u",
-		port->device, port->n_queues, DP_PORT_DESCS);
-	return attach(port, port->n_queues, args, ret_error);
+	port->tx_burst = DP_BURST;
+	for (unsigned q = 0; q < port->n_queues; q++) {
+		port->packets[q] = dp_packet_new(&packet, ret_error);
+		if (!port->packets[q])
+			return -errno;
+		port->fds[port->n_fds++] = dp_packet_fd(port->packets[q]);
+	}
+	return 0;
 }
 
 static int attach_ring(struct dp_port *port, unsigned i, struct base_error *ret_error)
@@ -529,7 +539,7 @@ static int join_xdp(struct dp_port *port, struct base_error *ret_error)
 }
 
 static int attach_by_kind(struct dp_port *port, const struct dp_config *config, unsigned i,
-	struct base_error *ret_error)
+	struct rte_mempool *pool, struct base_error *ret_error)
 {
 	int error, fd = -1;
 
@@ -545,7 +555,7 @@ static int attach_by_kind(struct dp_port *port, const struct dp_config *config, 
 		return error ? error : attach_xdp(port, i, ret_error);
 	case DP_PORT_AF_PACKET:
 		error = check_device(port, ret_error);
-		return error ? error : attach_packet(port, i, ret_error);
+		return error ? error : attach_packet(port, config, i, pool, ret_error);
 	case DP_PORT_RING:
 		return attach_ring(port, i, ret_error);
 	case DP_PORT_NULL:
@@ -558,14 +568,14 @@ static int open_port(struct dp_port *port, const struct dp_config *config, unsig
 	struct rte_mempool *pool, struct base_error *ret_error)
 {
 	bool is_xdp = port->kind == DP_PORT_AF_XDP;
-	struct sockets sockets = {.family = is_xdp ? FAMILY_AF_XDP : FAMILY_AF_PACKET};
+	struct sockets sockets = {.family = FAMILY_AF_XDP};
 	struct rte_ether_addr mac;
 	int error;
 
 	sockets_look(&sockets);
 	port->ifindex = if_nametoindex(port->device);
-	error = attach_by_kind(port, config, i, ret_error);
-	if (!error)
+	error = attach_by_kind(port, config, i, pool, ret_error);
+	if (!error && port->n_devices)
 		error = bring_up(port, pool, &sockets, ret_error);
 	if (!error && is_xdp)
 		error = join_xdp(port, ret_error);
@@ -576,9 +586,7 @@ static int open_port(struct dp_port *port, const struct dp_config *config, unsig
 	port->xdp_fd = -1;
 	if (error)
 		return error;
-	if (port->kind == DP_PORT_AF_PACKET)
-		note_sockets(port, &sockets);
-	if (rte_eth_macaddr_get(port->id, &mac) == 0)
+	if (port->n_devices && rte_eth_macaddr_get(port->id, &mac) == 0)
 		memcpy(port->mac, mac.addr_bytes, sizeof(port->mac));
 	/* Release: who sees it open sees the rest. */
 	atomic_store_explicit(&port->is_open, true, memory_order_release);
@@ -600,6 +608,8 @@ void dp_port_close(struct dp_port *port, struct rte_mempool *pool)
 	}
 	/* Nothing moves there any more: what the kernel did not give back comes now. */
 	for (unsigned q = 0; q < DP_PORT_QUEUES_MAX; q++) {
+		dp_packet_free(port->packets[q]);
+		port->packets[q] = NULL;
 		dp_xdp_rings_free(port->xdp_rings[q], pool);
 		port->xdp_rings[q] = NULL;
 	}
@@ -626,7 +636,8 @@ int dp_port_open(struct dp_port *port, const struct dp_config *config, unsigned 
 int dp_port_start(struct dp_port *port, const struct dp_config *config, unsigned i,
 	struct rte_mempool *pool, struct base_error *ret_error)
 {
-	*port = (struct dp_port){.kind = config->ports[i].kind, .xdp_fd = -1};
+	*port = (struct dp_port){
+		.kind = config->ports[i].kind, .tx_burst = XDP_TX_BURST, .xdp_fd = -1};
 	snprintf(port->device, sizeof(port->device), "%s", config->ports[i].device);
 	port->n_queues = (uint16_t)port_queues(&config->ports[i], config->n_workers);
 	return open_port(port, config, i, pool, ret_error);

@@ -14,6 +14,7 @@
 #include "dp_xdp.h"
 #include "dp_xdp_rings.h"
 
+struct dp_packet;
 struct rte_mempool;
 struct rte_ring;
 
@@ -42,7 +43,9 @@ struct dp_port {
 	char device[DP_DEVICE_NAME_LEN];
 	char vdev[32];
 	uint16_t n_queues; /* fixed while the dataplane runs */
+	uint16_t tx_burst; /* frames of one send */
 	struct dp_eth_queue queues[DP_PORT_QUEUES_MAX];
+	struct dp_packet *packets[DP_PORT_QUEUES_MAX]; /* DP_PORT_AF_PACKET: its queues, instead */
 	uint8_t mac[6];
 	int fds[DP_PORT_FDS_MAX]; /* sockets, for sleeping; borrowed from the driver */
 	unsigned n_fds;

@@ -7,6 +7,7 @@
 #define DP_PORT_IO_H
 
 #include "dp_init.h"
+#include "dp_packet.h"
 
 #include <rte_ethdev.h>
 
@@ -21,7 +22,11 @@ static inline unsigned dp_port_receive(
 {
 	const struct dp_eth_queue *in = &port->queues[queue];
 
-	return dp_port_is_open(port) ? rte_eth_rx_burst(in->id, in->queue, pkts, (uint16_t)n) : 0;
+	if (!dp_port_is_open(port))
+		return 0;
+	if (port->packets[queue])
+		return dp_packet_rx(port->packets[queue], pkts, n);
+	return rte_eth_rx_burst(in->id, in->queue, pkts, (uint16_t)n);
 }
 
 /** Returns how many were taken; the others stay the caller's. */
@@ -30,7 +35,11 @@ static inline unsigned dp_port_send(
 {
 	const struct dp_eth_queue *out = &port->queues[queue];
 
-	return dp_port_is_open(port) ? rte_eth_tx_burst(out->id, out->queue, pkts, (uint16_t)n) : 0;
+	if (!dp_port_is_open(port))
+		return 0;
+	if (port->packets[queue])
+		return dp_packet_tx(port->packets[queue], pkts, n);
+	return rte_eth_tx_burst(out->id, out->queue, pkts, (uint16_t)n);
 }
 
 #endif

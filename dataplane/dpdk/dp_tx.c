@@ -118,7 +118,7 @@ static inline void push(struct dp_worker *worker, uint16_t port, struct rte_mbuf
 	struct dp_tx_buffer *buffer = &worker->tx[port];
 
 	buffer->pkts[buffer->n++] = m;
-	if (buffer->n == DP_TX_BURST)
+	if (buffer->n == worker->ports[port].tx_burst)
 		send_buffer(worker, port);
 }
 

@@ -91,12 +91,9 @@ struct dp_batch {
 	struct cr_aead_job jobs[DP_BURST];
 };
 
-/** Frames of one send: what af_xdp takes in one system call when it copies (the kernel's TX_BATCH). */
-#define DP_TX_BURST 32
-
 struct dp_tx_buffer {
 	unsigned n;
-	struct rte_mbuf *pkts[DP_TX_BURST];
+	struct rte_mbuf *pkts[DP_BURST]; /* of which the port takes tx_burst at a time */
 };
 
 /** Where an inner packet goes; between the passes of dp_encap(). */
