@@ -341,7 +341,7 @@ static unsigned run_length(const struct dp_packet *packet, struct rte_mbuf **pkt
 	unsigned run = 1;
 
 	while (packet->has_segments && run < n && pkts[run - 1]->data_len == len &&
-		pkts[run]->data_len <= len &&
+		pkts[run]->data_len <= len && pkts[run]->data_len > headers_len &&
 		total + pkts[run]->data_len - headers_len <= IN_LARGE_BYTES &&
 		is_same_way(first, rte_pktmbuf_mtod(pkts[run], const uint8_t *)))
 		total += pkts[run++]->data_len - headers_len;
