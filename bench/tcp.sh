@@ -6,7 +6,7 @@
 #   scripts/bench.sh tcp [--json] [OPTION...]
 #
 #   --who NAMES       comma-separated, of sandd-gw, wireguard-go, boringtun (all of them)
-#   --port KIND       what our pair's ports are: af_xdp (default) or af_packet
+#   --port KIND       what our pair's ports are: af_packet (default) or af_xdp
 #   --runs N          runs of each, in turns; the median counts (3)
 #   --seconds N       of one run (6)
 #   --reverse         the end that answered the handshake sends
@@ -18,7 +18,7 @@ set -euo pipefail
 
 PEERS=${SANDD_PEERS:-${XDG_CACHE_HOME:-$HOME/.cache}/sandd-peers}
 WHO=(sandd-gw wireguard-go boringtun)
-PORT_KIND=af_xdp RUNS=3 SECONDS_EACH=6 JSON="" PLOT="" PERF="" REVERSE=()
+PORT_KIND=af_packet RUNS=3 SECONDS_EACH=6 JSON="" PLOT="" PERF="" REVERSE=()
 PAIR_PIDS=()
 declare -A GBPS=()
 

@@ -28,7 +28,7 @@ struct dp;
 
 enum dp_port_kind {
 	DP_PORT_AF_XDP, /* our XDP program takes UDP to the tunnel's port; the kernel keeps the rest */
-	DP_PORT_AF_PACKET, /* needs less of the kernel, copies every packet of the interface */
+	DP_PORT_AF_PACKET, /* packet sockets; up to 64 KiB of UDP per message (dp_packet.h) */
 	DP_PORT_RING, /* in memory, for tests and benchmarks: what is sent comes back to the test */
 	DP_PORT_NULL, /* receives empty packets at once, swallows what is sent */
 };
