@@ -446,7 +446,8 @@ static void sockets_look(struct sockets *sockets)
 }
 
 /* Those that appeared since the last look are the port's. */
-static void note_sockets(struct dp_port *port, struct sockets *sockets)
+/* Not inline: its copy of the list would lie in every caller's frame. */
+static __rte_noinline void note_sockets(struct dp_port *port, struct sockets *sockets)
 {
 	struct sockets before = *sockets;
 	unsigned i = 0;
