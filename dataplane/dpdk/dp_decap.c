@@ -10,8 +10,8 @@
  * A keepalive ends after the confirmation.
  * Worker. Next to read: dp_encap.c.
  */
-#include "dp_ecn.h"
 #include "in_parse.h"
+#include "dp_ecn.h"
 #include "dp_worker.h"
 #include "dp_dataplane.h"
 

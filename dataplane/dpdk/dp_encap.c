@@ -6,8 +6,8 @@
  * The owner alone takes counters from a keypair, so none is ever used twice and no atomic is
  * needed. Worker. Next to read: dp_tx.c.
  */
-#include "dp_ecn.h"
 #include "in_parse.h"
+#include "dp_ecn.h"
 #include "dp_worker.h"
 #include "dp_dataplane.h"
 
