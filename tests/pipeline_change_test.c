@@ -8,6 +8,7 @@
 
 #include "base_bytes.h"
 #include "cr_noise.h"
+#include "pipeline_sanitizer.h"
 #include "wg_noise.h"
 #include "wg_peer.h"
 
@@ -511,6 +512,18 @@ static unsigned drain(struct rte_ring *ring)
 	return n;
 }
 
+static void drain_port(void)
+{
+	struct rte_mbuf *m;
+
+	for (unsigned q = 0; q < lab.dp->ports[0].n_queues; q++) {
+		while (rte_ring_dequeue(dp_test_port_tx(lab.dp, 0, q), (void **)&m) == 0) {
+			lab_sanitizer_take(m);
+			rte_pktmbuf_free(m);
+		}
+	}
+}
+
 static void *traffic_thread(void *arg)
 {
 	struct traffic *traffic = arg;
@@ -534,15 +547,13 @@ static void *traffic_thread(void *arg)
 			sent++;
 		}
 		came += drain(lab.host_ring);
-		for (unsigned q = 0; q < lab.dp->ports[0].n_queues; q++)
-			drain(dp_test_port_tx(lab.dp, 0, q));
+		drain_port();
 		atomic_store(&n_traffic, came);
 	}
 	/* What is under way arrives: nothing of the one peer was lost. */
 	for (unsigned i = 0; i < 20000 && came < sent; i++) {
 		came += drain(lab.host_ring);
-		for (unsigned q = 0; q < lab.dp->ports[0].n_queues; q++)
-			drain(dp_test_port_tx(lab.dp, 0, q));
+		drain_port();
 		usleep(100);
 	}
 	traffic->len = sent - came;
