@@ -269,8 +269,8 @@ struct dp_burst_stats {
 	X(HANDOVER, "handover")                                                                    \
 	X(INNER, "inner")                                                                          \
 	X(OUTER, "outer")                                                                          \
-	X(HOST, "host") X(HANDSHAKES, "handshakes") X(EXPECTED, "handshakes_expected")             \
-		X(NOTES, "notes")
+	X(HOST, "host")                                                                            \
+	X(HANDSHAKES, "handshakes") X(EXPECTED, "handshakes_expected") X(NOTES, "notes")
 enum dp_queue {
 #define DP_QUEUE_ENUM(name, text) DP_QUEUE_##name,
 	DP_QUEUES(DP_QUEUE_ENUM)
