@@ -19,7 +19,7 @@
 	X(DECAP, INNER, "dp_decap.c", "check_inner(worker")                                        \
 	X(INNER, DELIVER, "dp_decap.c", "dp_deliver_flush(worker)")                                \
 	X(HOST, ENCAP, "dp_encap.c", "dp_encap(worker")                                            \
-	X(ENCAP, TX, "dp_encap.c", "dp_tx_written(worker")                                         \
+	X(ENCAP, TX, "dp_encap.c", "dp_tx_sealed(worker")                                          \
 	X(HANDSHAKE, ANSWER, "dp_handshake.c", "DP_COMMAND_SEND")                                  \
 	X(ANSWER, TX, "dp_worker.c", "dp_tx_payload(worker")
 
