@@ -8,7 +8,11 @@
 #   scripts/bench.sh wake [--json]         a packet's wait for a sleeping worker, in microseconds
 #   scripts/bench.sh handshake [--json]    handshakes answered against bare X25519; a storm of 100,000 peers
 #   scripts/bench.sh peers [--json]        100,000 active peers against one; what an idle one of a million costs
+<<<<<<< HEAD
 #   scripts/bench.sh tcp [--json]          TCP through a pair of gateways, beside pairs of others (needs root)
+=======
+#   scripts/bench.sh lookup [--json]       allowed IPs and receiver indices, against one dependent load
+>>>>>>> 8c8db70 (tests: garbage of every kind beside a tunnel, and a new peer in the middle of a flood; bench: lookups against a dependent load; sealing touches one line of a keypair)
 #
 # Further options go to the benchmark; `scripts/bench.sh NAME --help` lists them.
 set -euo pipefail
@@ -16,7 +20,7 @@ set -euo pipefail
 
 BUILD=$REPO/build-bench
 declare -A PROGRAM=([cipher]=bench_aead [pipeline]=bench_pipeline [wake]=bench_wake
-	[handshake]=bench_handshake [peers]=bench_peers)
+	[handshake]=bench_handshake [peers]=bench_peers [lookup]=bench_lookup)
 
 main() {
 	local name=${1:-}
@@ -31,7 +35,7 @@ main() {
 	build_tree "$BUILD" --buildtype=release -Dtests=false
 	[[ $name != tcp ]] || SANDD_BUILD=$BUILD exec "$REPO/bench/tcp.sh" "$@"
 	# one thread on one core; the pipeline pins its own
-	[[ $name != cipher ]] || exec taskset -c $(($(nproc) - 1)) "$BUILD/bench/${PROGRAM[$name]}" "$@"
+	[[ $name != cipher && $name != peers && $name != lookup ]] || exec taskset -c $(($(nproc) - 1)) "$BUILD/bench/${PROGRAM[$name]}" "$@"
 	exec "$BUILD/bench/${PROGRAM[$name]}" "$@"
 }
 
