@@ -163,9 +163,10 @@ moves() {
 	reached_at "$(endpoint "$at" $((PORT + to)))"
 }
 
-# It speaks first, so that the gateway learns where it is.
+# It speaks first, so that the gateway learns where it is; in this session: a new one, after 15 s of silence,
+# would hide that the gateway does not follow.
 reached_at() {
-	in_p ping -q -i 0.2 -c 3 -w 20 "$GW4" || return 1
+	in_p ping -q -i 0.2 -c 3 -w 12 "$GW4" || return 1
 	fleet_status | jq -e --arg at "$1" '.endpoint, $at, .endpoint == $at' || return 1
 	in_gw ping -q -i 0.2 -c 3 -w 20 "$IN6"
 }
