@@ -214,7 +214,7 @@ static void second_pass(struct dp_worker *worker, struct rte_mbuf *m, struct dp_
 	worker->to_host[worker->n_to_host++] = m;
 }
 
-void dp_decap(struct dp_worker *worker, struct rte_mbuf **pkts, unsigned n)
+static void decap_group(struct dp_worker *worker, struct rte_mbuf **pkts, unsigned n)
 {
 	struct dp_batch *batch = &worker->open;
 
@@ -230,4 +230,10 @@ void dp_decap(struct dp_worker *worker, struct rte_mbuf **pkts, unsigned n)
 		second_pass(worker, batch->pkts[i], batch->peers[i], batch->keypairs[i],
 			&batch->jobs[i]);
 	dp_deliver_flush(worker);
+}
+
+void dp_decap(struct dp_worker *worker, struct rte_mbuf **pkts, unsigned n)
+{
+	for (unsigned at = 0; at < n; at += DP_GROUP)
+		decap_group(worker, pkts + at, RTE_MIN(n - at, (unsigned)DP_GROUP));
 }

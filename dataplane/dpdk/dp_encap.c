@@ -238,7 +238,7 @@ static unsigned route_all(struct dp_worker *worker, struct rte_mbuf **pkts, unsi
 	return n_routed;
 }
 
-void dp_encap(struct dp_worker *worker, struct rte_mbuf **pkts, unsigned n)
+static void encap_group(struct dp_worker *worker, struct rte_mbuf **pkts, unsigned n)
 {
 	struct dp_route *routes = worker->routes;
 	unsigned n_routed = route_all(worker, pkts, n);
@@ -259,6 +259,12 @@ void dp_encap(struct dp_worker *worker, struct rte_mbuf **pkts, unsigned n)
 		dp_encap_one(worker, peer, pkts[i]);
 	}
 	dp_encap_flush(worker);
+}
+
+void dp_encap(struct dp_worker *worker, struct rte_mbuf **pkts, unsigned n)
+{
+	for (unsigned at = 0; at < n; at += DP_GROUP)
+		encap_group(worker, pkts + at, RTE_MIN(n - at, (unsigned)DP_GROUP));
 }
 
 unsigned dp_encap_poll(struct dp_worker *worker)

@@ -19,6 +19,13 @@
 /** Packets of one burst, everywhere: what an AEAD provider takes at once. */
 #define DP_BURST CR_AEAD_BURST_MAX
 
+/**
+ * Packets of a burst that walk through opening or sealing together. What a group touches (headers, peers, keys) stays
+ * in the first-level cache from the pass that fetches it to the one that uses it; of 64 it would
+ * not. Large enough to wait for main memory once for many.
+ */
+#define DP_GROUP 32
+
 #define DP_ETH_BYTES 14
 #define DP_IP4_BYTES 20
 #define DP_IP4_BYTES_MAX 60 /* with options */

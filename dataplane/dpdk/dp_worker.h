@@ -154,7 +154,7 @@ struct dp_worker {
 	struct wg_index_table *index; /* receiver indices of its keypairs */
 	struct in_flows *flows;
 	struct dp_batch open, seal;
-	struct dp_route routes[DP_BURST];
+	struct dp_route routes[DP_GROUP];
 	struct dp_tx_buffer tx[DP_PORTS_MAX];
 	struct rte_mbuf *to_host[DP_BURST];
 	unsigned n_to_host;
