@@ -8,11 +8,8 @@
 #   scripts/bench.sh wake [--json]         a packet's wait for a sleeping worker, in microseconds
 #   scripts/bench.sh handshake [--json]    handshakes answered against bare X25519; a storm of 100,000 peers
 #   scripts/bench.sh peers [--json]        100,000 active peers against one; what an idle one of a million costs
-<<<<<<< HEAD
 #   scripts/bench.sh tcp [--json]          TCP through a pair of gateways, beside pairs of others (needs root)
-=======
 #   scripts/bench.sh lookup [--json]       allowed IPs and receiver indices, against one dependent load
->>>>>>> 8c8db70 (tests: garbage of every kind beside a tunnel, and a new peer in the middle of a flood; bench: lookups against a dependent load; sealing touches one line of a keypair)
 #
 # Further options go to the benchmark; `scripts/bench.sh NAME --help` lists them.
 set -euo pipefail
