@@ -357,8 +357,8 @@ run_kind() {
 
 end_kinds() {
 	((${#KIND_PIDS[@]})) || return 0
-	kill "${KIND_PIDS[@]}" 2>/dev/null
-	wait "${KIND_PIDS[@]}"
+	kill "${KIND_PIDS[@]}" 2>/dev/null || true
+	wait "${KIND_PIDS[@]}" || true
 }
 
 need_peers() {
