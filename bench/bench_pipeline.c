@@ -46,11 +46,12 @@ static void print_row(
 /* Raw and product take turns; each ratio is of neighbours in time. */
 static void measure(struct bench_walk *walk, enum bench_op op, uint32_t size)
 {
-	double *cycles = calloc(3 * n_rounds, sizeof(*cycles));
-	double *raw_cycles = cycles + n_rounds, *ratios = raw_cycles + n_rounds;
+	double *cycles = calloc(3 * n_rounds, sizeof(*cycles)), *raw_cycles, *ratios;
 
 	if (!cycles)
 		bench_walk_die("no memory");
+	raw_cycles = cycles + n_rounds;
+	ratios = raw_cycles + n_rounds;
 	for (unsigned p = 0; p < BASE_ARRAY_LEN(peer_counts); p++) {
 		struct bench_raw *raw = bench_raw_new(op, bench_padded_bytes(size));
 

@@ -496,7 +496,7 @@ static int prefixes_claim(struct change *change)
 {
 	struct dp *dp = change->dp;
 	struct wg_allowedips *table = dp->tables.allowed_ips;
-	size_t n = 0, i, j = 0;
+	size_t n = 0, i, j;
 
 	for (i = 0; i < change->n_set; i++) {
 		const struct dp_peer_order *order = &change->set[i];

@@ -3,9 +3,9 @@
 #include "dp_packet.h"
 
 #include "base_bytes.h"
-#include "dp_pkt.h"
 #include "in_offload.h"
 #include "in_parse.h"
+#include "dp_pkt.h"
 
 #include <errno.h>
 #include <linux/filter.h>

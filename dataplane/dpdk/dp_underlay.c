@@ -572,7 +572,7 @@ static void keep_neighs_alive(struct dp_underlay *u, uint64_t now_ns)
 		neigh = get_neigh(u, (uint16_t)route->port, &route->gateway);
 		if (neigh && !neigh->is_wanted &&
 			!is_asked_lately(neigh, now_ns,
-				neigh->nud & NUD_FAILED ? DEAD_ROUTER_NS : BASE_NS_PER_S))
+				(neigh->nud & NUD_FAILED) ? DEAD_ROUTER_NS : BASE_NS_PER_S))
 			ask_kernel(u, neigh, now_ns);
 	}
 	/* It is stale no more once it is asked for, so this ends. */

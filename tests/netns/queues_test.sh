@@ -146,7 +146,7 @@ many_at_once() {
 queues_come_back() {
 	in_gw ip link del under0
 	wait_for 10 port_is gone || return 1
-	underlay_make $QUEUES
+	underlay_make "$QUEUES"
 	wait_for 10 port_is up || return 1
 	all_ping
 }
@@ -169,7 +169,7 @@ main() {
 	need_lab "queues"
 	lab_up
 	in_gw ip link del under0
-	underlay_make $QUEUES
+	underlay_make "$QUEUES"
 	peers_config af_xdp
 	check "gateway starts, $QUEUES queues and 2 workers" gw_start
 	check "no caution of few queues" eval '! grep "receive queue" "$LAB_DIR/gw.log"'
