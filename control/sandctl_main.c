@@ -73,7 +73,7 @@ const struct cli_command cli_commands[] = {
 		"  --endpoint ADDR:PORT  where it is; without, it has to speak first\n"
 		"  --keepalive S         an empty packet every S seconds (default 0: none)\n"
 		"  --fixed-endpoint      it does not roam\n"
-		"  --preshared-key FILE  read by the gateway\n"
+		"  --preshared-key FILE  read by the gateway, which must be allowed to\n"
 		"  --file FILE           JSON: a peer, a list of peers, or {\"set\": [peers],\n"
 		"                        \"remove\": [names]}, done as a whole; - is standard "
 		"input\n"
@@ -108,8 +108,9 @@ const struct cli_command cli_commands[] = {
 		"Interrupt it to end it early.\n",
 		trace_options, cli_trace},
 	{"capture",
-		"--side inner|outer --out FILE [--peer NAME] [--count N]\n"
-		"               [--seconds S] [--snaplen BYTES] [--force]",
+		"--side inner|outer --out FILE\n"
+		"               [--peer NAME] [--count N] [--seconds S] [--snaplen BYTES] "
+		"[--force]",
 		"packets into a file for tcpdump, tshark or Wireshark",
 		"  --side SIDE      inner: decrypted packets; outer: Ethernet frames\n"
 		"  --out FILE       pcapng, mode 0600; - is standard output\n"
@@ -121,11 +122,13 @@ const struct cli_command cli_commands[] = {
 		"\n"
 		"Inner packets that were dropped are there too; the comment of each says what "
 		"became\n"
-		"of it. The gateway's log says who captured. Live:\n"
+		"of it. The gateway's log says who captured. Interrupt it to end it early. Live:\n"
 		"  sandctl capture --side inner --out - | tcpdump -nr -\n",
 		capture_options, cli_capture},
 	{"daemons", "", "connected daemons", "", no_options, cli_daemons},
-	{"exec", "ID [--timeout S] [--env NAME=VALUE]... [--cwd DIR] -- COMMAND...",
+	{"exec",
+		"ID [--timeout S]\n"
+		"               [--env NAME=VALUE]... [--cwd DIR] -- COMMAND...",
 		"run a command on a daemon",
 		"  --timeout S        seconds it may take (default 300); it is killed then\n"
 		"  --env NAME=VALUE   set a variable for it; may be given again\n"
@@ -140,8 +143,8 @@ const struct cli_command cli_commands[] = {
 		"such daemon, 127 the daemon was lost on the way, 255 the command was killed.\n",
 		exec_options, cli_exec},
 	{"peer-config",
-		"NAME [--endpoint HOST:PORT] [--out FILE]\n"
-		"               [--address ADDR] [--key FILE] [--preshared-key FILE]",
+		"NAME [--endpoint HOST:PORT]\n"
+		"               [--out FILE] [--address ADDR] [--key FILE] [--preshared-key FILE]",
 		"a configuration for the other end of the tunnel",
 		"  --endpoint HOST:PORT  where it reaches this gateway (default: the port's "
 		"address)\n"
@@ -183,8 +186,8 @@ static void print_help(void)
 
 static void print_command_help(const struct cli_command *command)
 {
-	printf("sandctl %s: %s\n\nusage: sandctl [--json] [--socket PATH] %s %s\n", command->name,
-		command->summary, command->name, command->synopsis);
+	printf("sandctl %s: %s\n\nusage: sandctl [--socket PATH] [--json] %s%s%s\n", command->name,
+		command->summary, command->name, *command->synopsis ? " " : "", command->synopsis);
 	if (*command->details)
 		printf("\n%s", command->details);
 }
