@@ -51,12 +51,12 @@ pair_config() {
 	EOF
 }
 
-# The sender's worker, which has the most to do, gets a core; everything else shares the rest with iperf3.
+# Each end has a core for its worker, and all its other threads share that of the other end's worker.
 pair_up_sandd-gw() {
 	local last=$(($(nproc) - 1)) side
 
 	pair_config gw "$GW4" peer "$PEER4" "$PEER_UNDER4" "$last" 0
-	pair_config peer "$PEER4" gw "$GW4" "$GW_UNDER4" 0 0
+	pair_config peer "$PEER4" gw "$GW4" "$GW_UNDER4" 0 "$last"
 	for side in gw peer; do
 		local -n exec_words=${side^^}_EXEC
 		"${exec_words[@]}" "$SANDD_BUILD/control/sandd-gw" --config "$LAB_DIR/$side.yaml" \
