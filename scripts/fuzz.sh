@@ -29,12 +29,13 @@ targets() {
 
 # Its words are in LOG: libFuzzer's last lines sum up.
 run_target() {
-	local name=$1 seconds=$2 log=$BUILD/fuzz_$1.log work=$BUILD/corpus/$1
+	local name=$1 seconds=$2 log=$BUILD/fuzz_$1.log work=$BUILD/corpus/$1 words=()
 
 	mkdir -p "$work" "$FINDINGS" "$CORPUS/$name"
+	[[ ! -e $REPO/tests/fuzz/$name.dict ]] || words=(-dict="$REPO/tests/fuzz/$name.dict")
 	ASAN_OPTIONS=detect_stack_use_after_return=1:abort_on_error=0 UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 \
 		"$BUILD/tests/fuzz/fuzz_$name" -max_total_time="$seconds" -max_len="$LEN_MAX" -timeout=10 \
-		-rss_limit_mb=2048 -print_final_stats=1 -verbosity=1 -artifact_prefix="$FINDINGS/$name-" \
+		-rss_limit_mb=2048 -print_final_stats=1 -verbosity=1 -artifact_prefix="$FINDINGS/$name-" "${words[@]}" \
 		"$work" "$CORPUS/$name" >"$log" 2>&1
 }
 

@@ -3,12 +3,13 @@
  * The operators' HTTP: the input is what a client writes into the API's Unix socket, in one piece or two; the whole API of a
  * gateway in direct mode answers, without daemons. What must hold: it answers or closes, and serves the next one.
  */
-#define _GNU_SOURCE
 #include "fuzz.h"
 
 #include "base_clock.h"
 #include "base_log.h"
 #include "ctl_api.h"
+#include "ctl_loop.h"
+#include "ctl_reload.h"
 
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -16,7 +17,7 @@
 
 #define ROUNDS 6
 
-static uv_loop_t loop;
+static uv_loop_t *loop;
 static struct ctl_config config;
 static struct ctl_api *api;
 
@@ -30,17 +31,22 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 	static struct ctl_api_sources sources;
 	struct base_error why;
 	struct ws_service *service;
+	struct ctl_loop *ctl;
 
 	(void)argc, (void)argv;
 	base_log_setup(quiet, BASE_LOG_ERROR);
 	snprintf(config.socket, sizeof(config.socket), "/tmp/sandd-fuzz-%d.sock", (int)getpid());
 	config.socket_gid = (gid_t)-1;
-	FUZZ_CHECK(uv_loop_init(&loop) == 0);
-	service = ws_service_new(&loop);
+	ctl = ctl_loop_new();
+	FUZZ_CHECK(ctl);
+	loop = ctl_loop_uv(ctl);
+	config.file = strdup("/nonexistent/sandd-gw.yaml");
+	service = ws_service_new(loop);
 	FUZZ_CHECK(service);
 	sources = (struct ctl_api_sources){.config = &config, .started_ns = base_clock_now_ns()};
-	sources.controller = ctl_controller_new(&loop, service);
-	FUZZ_CHECK(sources.controller);
+	sources.controller = ctl_controller_new(loop, service);
+	sources.reload = ctl_reload_new(&config, NULL, ctl, false);
+	FUZZ_CHECK(sources.controller && sources.reload);
 	api = ctl_api_new(service, &sources, &why);
 	if (!api)
 		fprintf(stderr, "%s\n", why.text);
@@ -51,7 +57,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 static void run_loop(void)
 {
 	for (unsigned i = 0; i < ROUNDS; i++)
-		uv_run(&loop, UV_RUN_NOWAIT);
+		uv_run(loop, UV_RUN_NOWAIT);
 }
 
 static int dial(void)
