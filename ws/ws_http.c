@@ -42,6 +42,7 @@ struct ws_http_req {
 	struct ws_http *http;
 	struct ws_socket *socket;
 	LIST_ENTRY(ws_http_req) entry;
+	bool is_dispatched; /* its body is whole, its handler was called */
 	bool is_listed;
 	const struct ws_http_route *route;
 	char *path;
@@ -290,6 +291,7 @@ static int dispatch(struct ws_http *http, struct ws_http_req *req)
 {
 	struct base_error why;
 
+	req->is_dispatched = true;
 	watch_client(http, req);
 	if (req->text_len) {
 		req->body = ws_json_parse_up_to(req->text, req->text_len, WS_HTTP_VALUES_MAX, &why);
@@ -381,6 +383,12 @@ static int on_writable(struct ws_http_req *req)
 	return ret;
 }
 
+/* A client that sends more than it announced has its body completed twice by libwebsockets. */
+static bool may_go_on(const struct ws_http_req *req)
+{
+	return req && !req->is_dispatched;
+}
+
 /* ---- joining ---- */
 
 static int on_event(
@@ -395,9 +403,9 @@ static int on_event(
 	case LWS_CALLBACK_HTTP:
 		return req ? -1 : on_http(http, socket, in);
 	case LWS_CALLBACK_HTTP_BODY:
-		return req ? on_body(req, in, len) : -1;
+		return may_go_on(req) ? on_body(req, in, len) : -1;
 	case LWS_CALLBACK_HTTP_BODY_COMPLETION:
-		return req ? dispatch(http, req) : -1;
+		return may_go_on(req) ? dispatch(http, req) : -1;
 	case LWS_CALLBACK_HTTP_WRITEABLE:
 		return req ? on_writable(req) : 0;
 	case LWS_CALLBACK_CLOSED_HTTP:

@@ -38,6 +38,7 @@ static void handle_wait(void *ctx, struct ws_http_req *req)
 {
 	struct fixture *f = ctx;
 
+	f->handled++;
 	f->waiting = req;
 }
 
@@ -80,6 +81,7 @@ static const struct ws_http_route routes[] = {
 	{"DELETE", "/v1/echo/{id}", handle_echo},
 	{"POST", "/v1/wait", handle_wait},
 	{"GET", "/v1/gone", handle_wait_gone},
+	{"POST", "/v1/gone", handle_wait_gone},
 	{"GET", "/v1/error/{id}", handle_error},
 	{"GET", "/v1/large", handle_large},
 };
@@ -285,6 +287,21 @@ static void test_late_reply(void **state)
 	f->waiting = NULL;
 }
 
+/* libwebsockets tells of the end of such a body twice. */
+static void test_more_than_announced(void **state)
+{
+	struct fixture *f = *state;
+
+	test_dial_unix(&f->io, f->path);
+	assert_true(test_send_text(&f->io,
+		"POST /v1/gone HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n{}{\"w\":[1,2]}"));
+	for (int i = 0; i < 50; i++)
+		test_turn_once(&f->io);
+	assert_int_equal(f->handled, 1);
+	assert_null(f->waiting);
+	assert_int_equal(f->gone, 1);
+}
+
 static void test_null_reply_is_an_object(void **state)
 {
 	struct fixture *f = *state;
@@ -473,6 +490,7 @@ int main(void)
 		CASE(test_refusals),
 		CASE(test_error_reply),
 		CASE(test_late_reply),
+		CASE(test_more_than_announced),
 		CASE(test_null_reply_is_an_object),
 		CASE(test_client_gone),
 		CASE(test_gone_after_reply),
