@@ -22,7 +22,7 @@ export SANDD_BUILD=$BUILD SANDD_BUILD_CLANG=$REPO/build-clang
 LOGS=$REPO/build-logs
 # Long, and mostly waiting: run beside the others.
 BACKGROUND=(netns/rekey interop/peers)
-NOT_QUICK=(asan tsan tidy netns/rekey interop/peers)
+NOT_QUICK=(asan tsan fuzz tidy netns/rekey interop/peers)
 
 # --- suites -------------------------------------------------------------------------------------
 
@@ -51,6 +51,10 @@ suite_tidy() {
 suite_asan() {
 	build_tree "$REPO/build-asan" -Db_sanitize=address,undefined -Dbench=false
 	meson_tests "$REPO/build-asan" unit pipeline
+}
+
+suite_fuzz() {
+	"$REPO/scripts/fuzz.sh" --seconds 20
 }
 
 suite_tsan() {
@@ -92,7 +96,7 @@ all_suites() {
 	for file in "$REPO"/tests/netns/*_test.sh "$REPO"/tests/interop/*_test.sh; do
 		[[ ! -e $file ]] || { file=${file#"$REPO"/tests/}; echo "${file%_test.sh}"; }
 	done
-	printf '%s\n' quickstart tidy asan tsan
+	printf '%s\n' quickstart tidy asan tsan fuzz
 }
 
 # --- running and counting -----------------------------------------------------------------------
