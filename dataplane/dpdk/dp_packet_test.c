@@ -73,6 +73,9 @@ static int set_up(void **state)
 	/* nothing of the kernel's own on the wire */
 	run("sysctl -qw net.ipv6.conf.pa.disable_ipv6=1 net.ipv6.conf.pb.disable_ipv6=1");
 	run("ip link set pa up; ip link set pb up");
+	/* until then the kernel drops what is sent, and says nothing */
+	run("timeout 5 sh -c 'until test $(ip link | grep -cE \"p[ab]@.*state UP\") = 2; do sleep "
+	    "0.01; done'");
 	bed.a = open_end("pa");
 	bed.b = open_end("pb");
 	kernel_is_old = false;
