@@ -188,7 +188,9 @@ int main(int argc, char **argv)
 
 	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		if (c != 'j') {
-			fprintf(c == 'h' ? stdout : stderr, "usage: bench_lookup [--json]\n");
+			fprintf(c == 'h' ? stdout : stderr,
+				"usage: bench_lookup [--json]\n"
+				"Allowed IPs and receiver indices, against one dependent load.\n");
 			return c == 'h' ? 0 : 2;
 		}
 		as_json = true;

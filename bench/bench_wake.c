@@ -134,7 +134,10 @@ int main(int argc, char **argv)
 
 	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		if (c != 'j') {
-			fprintf(c == 'h' ? stdout : stderr, "usage: bench_wake [--json]\n");
+			fprintf(c == 'h' ? stdout : stderr,
+				"usage: bench_wake [--json]\n"
+				"A packet's wait for a sleeping worker, and what it costs to "
+				"sleep.\n");
 			return c == 'h' ? 0 : 2;
 		}
 		as_json = true;
