@@ -23,9 +23,7 @@
 #define DEFAULT_HOST_DEVICE "sandd0"
 /* The mesh's own MTU: what every path and every daemon carries. */
 #define DEFAULT_HOST_MTU 1280
-#define HOST_MTU_MIN 576
 #define HOST_MTU_MIN_V6 1280 /* RFC 8200, section 5 */
-#define HOST_MTU_MAX 8920    /* a jumbo frame of 9000 less 80 of outer headers */
 #define MEMORY_MB_MAX (1u << 20)
 #define KEY_PATH_LEN 64
 
@@ -266,7 +264,7 @@ static int take_host_addresses(const struct load *load)
 static int take_host_mtu(const struct load *load)
 {
 	struct dp_config *dp = &load->config->dp;
-	unsigned min = HOST_MTU_MIN;
+	unsigned min = DP_HOST_MTU_MIN;
 
 	for (unsigned i = 0; i < dp->n_host_addrs; i++)
 		if (dp->host_addrs[i].addr.family == BASE_FAMILY_V6)
@@ -274,10 +272,11 @@ static int take_host_mtu(const struct load *load)
 	dp->host_mtu = load->raw->host.mtu;
 	if (!ctl_yaml_has(load->yaml, "host.mtu"))
 		dp->host_mtu = DEFAULT_HOST_MTU;
-	if (dp->host_mtu < min || dp->host_mtu > HOST_MTU_MAX)
+	if (dp->host_mtu < min || dp->host_mtu > DP_HOST_MTU_MAX)
 		return ctl_yaml_error(load->yaml, load->err, "host.mtu",
 			"%u is out of range: %u%s to %d", dp->host_mtu, min,
-			min == HOST_MTU_MIN_V6 ? " (the least that IPv6 takes)" : "", HOST_MTU_MAX);
+			min == HOST_MTU_MIN_V6 ? " (the least that IPv6 takes)" : "",
+			DP_HOST_MTU_MAX);
 	return 0;
 }
 

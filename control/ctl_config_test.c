@@ -231,6 +231,11 @@ static const struct bad_case bad_cases[] = {
 		"10: peers[0].endpoint: '192.0.2.7:0' is not ADDRESS:PORT, such as 192.0.2.7:51820 "
 		"or "
 		"[2001:db8::7]:51820; names are not resolved"},
+	{"endpoint that is the gateway's own",
+		TUNNEL "peers:\n  - {name: a, public_key: " KEY_1
+		       ", endpoint: \"10.9.0.1:51820\"}\n",
+		"10: peers[0].endpoint: the gateway's own address (host.addresses[0]) and "
+		"listen_port; give the peer's"},
 	{"fixed endpoint without one",
 		TUNNEL "peers:\n  - {name: a, public_key: " KEY_1 ", fixed_endpoint: true}\n",
 		"10: peers[0].fixed_endpoint: nothing to hold on to; add the peer's endpoint"},
@@ -284,7 +289,11 @@ static const struct bad_case bad_cases[] = {
 	{"small MTU with IPv6",
 		"private_key_file: @/private.key\nports: [{kind: af_xdp, device: e}]\n"
 		"host:\n  addresses: [\"fd00::1/64\"]\n  mtu: 1279\n",
-		"5: host.mtu: 1279 is out of range: 1280 (the least that IPv6 takes) to 8920"},
+		"5: host.mtu: 1279 is out of range: 1280 (the least that IPv6 takes) to 1792"},
+	{"MTU of a jumbo frame",
+		"private_key_file: @/private.key\nports: [{kind: af_xdp, device: e}]\n"
+		"host:\n  addresses: [10.9.0.1/24]\n  mtu: 1793\n",
+		"5: host.mtu: 1793 is out of range: 576 to 1792"},
 };
 
 static char warning[512];

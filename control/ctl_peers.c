@@ -104,6 +104,22 @@ static int take_preshared_key(struct load *load, struct ctl_peer *peer, const ch
 	return 0;
 }
 
+/* The dataplane, which knows the ports' addresses too, refuses those. */
+static int check_endpoint_not_own(struct load *load, const struct base_endpoint *endpoint)
+{
+	const struct dp_config *dp = &load->config->dp;
+
+	if (endpoint->port != dp->listen_port)
+		return 0;
+	for (unsigned i = 0; i < dp->n_host_addrs; i++)
+		if (base_addr_equal(&dp->host_addrs[i].addr, &endpoint->addr))
+			return wrong(load, "endpoint",
+				"the gateway's own address (host.addresses[%u]) and listen_port; "
+				"give the peer's",
+				i);
+	return 0;
+}
+
 static int take_endpoint(struct load *load, struct ctl_peer *peer, const struct ctl_raw_peer *raw)
 {
 	peer->dp.endpoint_is_fixed = raw->fixed_endpoint;
@@ -119,7 +135,7 @@ static int take_endpoint(struct load *load, struct ctl_peer *peer, const struct 
 			"'%s' is not ADDRESS:PORT, such as 192.0.2.7:51820 or [2001:db8::7]:51820; "
 			"names are not resolved",
 			raw->endpoint);
-	return 0;
+	return check_endpoint_not_own(load, &peer->dp.endpoint);
 }
 
 /* A peer must not speak as the gateway itself. A wider prefix may hold the gateway's address. */

@@ -66,6 +66,10 @@ enum dp_port_state {
 /** "up", ... */
 const char *dp_port_state_name(enum dp_port_state state);
 
+/** The host interface's MTU: what a mesh address needs, and what a packet buffer holds with outer headers. */
+#define DP_HOST_MTU_MIN 576
+#define DP_HOST_MTU_MAX 1792
+
 struct dp_config {
 	struct dp_port_config ports[DP_PORTS_MAX];
 	unsigned n_ports;
@@ -84,7 +88,7 @@ struct dp_config {
 	char host_device[DP_DEVICE_NAME_LEN]; /* "sandd0"; "" for none (tests, benchmarks) */
 	struct base_prefix host_addrs[DP_HOST_ADDRS_MAX]; /* with host bits: 10.9.0.1/24 */
 	unsigned n_host_addrs;
-	uint16_t host_mtu; /* inner MTU in bytes */
+	uint16_t host_mtu; /* inner MTU in bytes, DP_HOST_MTU_MIN to DP_HOST_MTU_MAX */
 
 	const struct dp_filter_rule *rules; /* copied */
 	size_t n_rules;

@@ -128,13 +128,25 @@ static bool prefix_is_valid(const struct base_prefix *prefix)
 	return true;
 }
 
+/* Addresses as they are now: what becomes ours later is dropped on the way, and counted. */
+static const char *endpoint_fault(const struct dp *dp, const struct base_endpoint *endpoint)
+{
+	const struct dp_underlay_view *view =
+		atomic_load_explicit(&dp->tables.view, memory_order_relaxed); /* we write it */
+
+	if (view && endpoint->port == dp->config.listen_port &&
+		dp_underlay_is_local(view, 0, &endpoint->addr))
+		return "our own address and listen_port; give the peer's";
+	return dp_endpoint_fault(endpoint, dp->n_ports);
+}
+
 static int check_peer(const struct change *change, const struct dp_peer_config *config)
 {
 	char name[BASE_FINGERPRINT_LEN + 1], text[BASE_ENDPOINT_TEXT_LEN];
-	const char *fault = config->endpoint.addr.family == BASE_FAMILY_NONE
-		? NULL
-		: dp_endpoint_fault(&config->endpoint, change->dp->n_ports);
+	const char *fault = NULL;
 
+	if (config->endpoint.addr.family != BASE_FAMILY_NONE)
+		fault = endpoint_fault(change->dp, &config->endpoint);
 	if (fault)
 		return base_error_set(change->err, -EINVAL, "peer %s: endpoint %s: %s",
 			name_of(name, &config->public_key),

@@ -70,6 +70,9 @@ uint64_t dp_now_ns(const struct dp *dp)
 
 /* Configuration. */
 
+static_assert(DP_HOST_MTU_MAX + 256 <= RTE_MBUF_DEFAULT_DATAROOM,
+	"an inner packet, its padding, tag and outer headers fit one buffer");
+
 static int check_config(const struct dp_config *config, struct base_error *ret_error)
 {
 	if (config->n_ports == 0 || config->n_ports > DP_PORTS_MAX)
@@ -83,9 +86,9 @@ static int check_config(const struct dp_config *config, struct base_error *ret_e
 			DP_HOST_ADDRS_MAX, config->n_host_addrs);
 	if (config->listen_port == 0)
 		return base_error_set(ret_error, -EINVAL, "listen_port: 1 to 65535, not 0");
-	if (config->host_mtu < 576 || config->host_mtu > RTE_MBUF_DEFAULT_DATAROOM - 256)
-		return base_error_set(ret_error, -EINVAL, "mtu: 576 to %d, not %u",
-			RTE_MBUF_DEFAULT_DATAROOM - 256, config->host_mtu);
+	if (config->host_mtu < DP_HOST_MTU_MIN || config->host_mtu > DP_HOST_MTU_MAX)
+		return base_error_set(ret_error, -EINVAL, "mtu: %d to %d, not %u", DP_HOST_MTU_MIN,
+			DP_HOST_MTU_MAX, config->host_mtu);
 	return 0;
 }
 

@@ -74,7 +74,7 @@ static int set_up(void **state)
 	run("sysctl -qw net.ipv6.conf.pa.disable_ipv6=1 net.ipv6.conf.pb.disable_ipv6=1");
 	run("ip link set pa up; ip link set pb up");
 	/* until then the kernel drops what is sent, and says nothing */
-	run("timeout 5 sh -c 'until test $(ip link | grep -cE \"p[ab]@.*state UP\") = 2; do sleep "
+	run("timeout 20 sh -c 'until test $(ip link | grep -cE \"p[ab]@.*state UP\") = 2; do sleep "
 	    "0.01; done'");
 	bed.a = open_end("pa");
 	bed.b = open_end("pb");
@@ -150,12 +150,12 @@ static void assert_frame(
 		assert_int_equal(frame[headers_len + i], mark);
 }
 
-/* Exactly @n frames; within a second, for the kernel delivers on its own time. */
+/* Exactly @n frames; within seconds, for the kernel delivers on its own time. */
 static void receive_frames(struct rte_mbuf **ret_frames, unsigned n)
 {
 	unsigned got = 0;
 
-	for (unsigned tries = 0; got < n && tries < 1000; tries++) {
+	for (unsigned tries = 0; got < n && tries < 10000; tries++) {
 		got += dp_packet_rx(bed.b, ret_frames + got, n - got);
 		if (got < n)
 			usleep(1000);

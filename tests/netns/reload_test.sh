@@ -153,6 +153,8 @@ refusals() {
 	! gwctl peers remove nobody 2>"$LAB_DIR/err" && grep -q nobody "$LAB_DIR/err" || return 1
 	! gwctl peers add x --public-key "$key" --allowed-ips "$PEER4" 2>"$LAB_DIR/err" &&
 		grep -q "worker-1" "$LAB_DIR/err" || return 1
+	! gwctl peers add x --public-key "$key" --allowed-ips 10.8.0.1 --endpoint "$GW_UNDER4:$GW_PORT" \
+		2>"$LAB_DIR/err" && grep -q "our own address" "$LAB_DIR/err" || return 1
 	! gwctl peers add x --public-key "$key" --allowed-ips 10.8.0.1/8 2>"$LAB_DIR/err" &&
 		grep -q "allowed_ips\[0\]" "$LAB_DIR/err" || return 1
 	! gwctl peers add x --public-key "$(<"$LAB_DIR/gw.pub")" --allowed-ips 10.8.0.1 \

@@ -456,6 +456,8 @@ main() {
 	lab_up
 	lab_address gw under0 "${MORE_GW[@]}"
 	lab_address peer under0 203.0.113.2/24
+	# A veth hands on whole what a NIC would cut and sum first; without its offloads the kernel does both.
+	in_gw ethtool -K under0 tx off gso off tx-udp-segmentation off >/dev/null
 	wg_start
 	in_gw sysctl -qw net.ipv4.tcp_ecn=1
 	for kind in ${UNDERLAY_KINDS:-af_xdp af_packet}; do
