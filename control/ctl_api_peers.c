@@ -280,7 +280,7 @@ static bool has_tunnel(const struct ctl_api_sources *sources, struct ws_http_req
 /* Carry a call out, if it was read well (@rc), and answer. */
 static void finish(struct call *call, struct ws_http_req *req, int rc)
 {
-	struct ctl_peers_changed changed;
+	struct ctl_peers_changed changed = {0};
 
 	call->tunnel.client = ws_http_client(req);
 	if (rc == 0)

@@ -240,11 +240,12 @@ static json_t *peer_json(const struct ctl_taps *taps, const struct dp_tap_record
 static json_t *record_json(
 	struct ctl_taps *taps, const struct dp_tap_record *record, uint64_t offset_ns)
 {
+	uint64_t time_ns = record->time_ns + offset_ns;
 	json_t *object = json_pack("{s:I, s:s, s:s, s:s, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:I}",
-		"time_ns", (json_int_t)(record->time_ns + offset_ns), "direction",
-		record->is_out ? "out" : "in", "at", dp_place_name((enum dp_place)record->place),
-		"verdict", dp_verdict_name(record->verdict), "dropped",
-		dp_verdict_is_drop(record->verdict), "worker",
+		"time_ns", (json_int_t)time_ns, "direction", record->is_out ? "out" : "in", "at",
+		dp_place_name((enum dp_place)record->place), "verdict",
+		dp_verdict_name(record->verdict), "dropped", dp_verdict_is_drop(record->verdict),
+		"worker",
 		record->worker == DP_TAP_NO_WORKER ? json_null() : json_integer(record->worker),
 		"peer", peer_json(taps, record), "src", endpoint_json(&record->outer_src), "dst",
 		endpoint_json(&record->outer_dst), "message", message_json(record), "inner",
