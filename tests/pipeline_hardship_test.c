@@ -192,7 +192,7 @@ static void test_empty_and_jumbo(void **state)
 {
 	struct lab_peer *peer = lab_up();
 	struct dp_worker_stats before = lab_worker_stats(&lab), after;
-	uint8_t packet[ROOM_BYTES];
+	static uint8_t packet[ROOM_BYTES];
 	uint32_t len;
 
 	peer_seals(peer, packet, 0);
@@ -229,7 +229,7 @@ static void host_puts(const uint8_t *packet, uint32_t len)
 static void test_out(void **state)
 {
 	struct lab_peer *peer = lab_up();
-	uint8_t packet[ROOM_BYTES];
+	static uint8_t packet[ROOM_BYTES];
 	uint32_t len;
 
 	host_puts(packet, 0);
