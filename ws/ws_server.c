@@ -314,6 +314,8 @@ static void on_sweep(uv_timer_t *timer)
 		conn->close_by_ms = UINT64_MAX;
 		/* Not LWS_TO_KILL_SYNC: that would change the list under us. */
 		lws_set_timeout(conn->socket->wsi, PENDING_TIMEOUT_USER_OK, LWS_TO_KILL_ASYNC);
+		/* It looks at its timeouts when something happens, which may be half a minute from now. */
+		lws_cancel_service(lws_get_context(conn->socket->wsi));
 	}
 }
 

@@ -146,7 +146,7 @@ const char *dp_verdict_name(unsigned verdict)
 const char *dp_drop_meaning(unsigned reason)
 {
 	static const char *const meanings[] = {
-#define DP_DROP_MEANING(name, text, place, meaning) [DP_DROP_##name] = meaning,
+#define DP_DROP_MEANING(name, text, place, meaning) [DP_DROP_##name] = (meaning),
 		DP_DROPS(DP_DROP_MEANING)
 #undef DP_DROP_MEANING
 	};

@@ -83,8 +83,8 @@ struct dp_look {
 /** Write to every tap that takes it; not seen by readers before dp_taps_publish(). */
 void dp_taps_write(struct dp_tap_set *set, uint16_t ring, const struct dp_look *look);
 /** Forget what was written and is not published. */
-void dp_taps_take_back(struct dp_tap_set *set, uint16_t ring);
-void dp_taps_publish(struct dp_tap_set *set, uint16_t ring);
+void dp_taps_take_back(struct dp_tap_set *set, uint16_t number);
+void dp_taps_publish(struct dp_tap_set *set, uint16_t number);
 
 /** For a worker's point; freed with free(). NULL with errno. */
 struct dp_trace_sealed *dp_trace_sealed_new(void);
