@@ -60,8 +60,9 @@ struct daemon {
 /* ---- command line ---- */
 
 static const char usage[] =
-	"Usage: sandd --server-url ws://HOST:8765/ws [options]\n"
-	"Dials a controller and runs the commands it sends, until stopped.\n"
+	"sandd: sandbox daemon: dials a controller and runs the commands it sends\n"
+	"\n"
+	"usage: sandd --server-url ws://HOST:8765/ws [OPTION...]\n"
 	"\n"
 	"  -s, --server-url URL          the controller (or SERVER_URL in the environment)\n"
 	"  -d, --daemon-id ID            name to register (or DAEMON_ID; default: a fresh UUID)\n"
@@ -69,7 +70,9 @@ static const char usage[] =
 	"  -r, --reconnect-interval S    longest pause between attempts to connect (5)\n"
 	"      --heartbeat-interval S    pause between signs of life (5)\n"
 	"  -h, --help                    this text\n"
-	"  -V, --version                 version\n";
+	"  -V, --version                 version\n"
+	"\n"
+	"Exit codes: 0 clean stop, 1 run-time failure, 2 usage.\n";
 
 enum { OPT_HEARTBEAT = 256, OPT_TUNNEL };
 

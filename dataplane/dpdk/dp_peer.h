@@ -2,7 +2,7 @@
 /*
  * A peer in the dataplane. One worker owns its data; the handshake thread runs its handshakes
  * (struct wg_peer); control holds it by name. Each field says who writes it. How a peer comes and goes
- * is told at the top of dp_peer.c.
+ * is told at the top of dp_change.c.
  */
 #ifndef DP_PEER_H
 #define DP_PEER_H

@@ -84,7 +84,7 @@ void dp_worker_bury(struct dp_worker *worker, struct wg_keypair **dead, unsigned
 
 /* Commands. */
 
-/* Never full, for dp_peer.c has the table grow before it adds a peer; and it must not grow here. */
+/* Never full, for dp_change.c has the table grow before it adds a peer; and it must not grow here. */
 static bool index_add(struct dp_worker *worker, struct wg_keypair *keypair)
 {
 	return wg_index_count(worker->index) < wg_index_room(worker->index) &&
