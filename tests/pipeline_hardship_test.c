@@ -2,8 +2,8 @@
 /*
  * Packets and peers that misbehave, on the whole walk (pipeline_lab.h): inner fragments, options, empty and huge
  * packets, lengths that lie, in both directions; allowed IPs that overlap or are nobody's while packets
- * flow; a peer that disappears in the middle of its handshake. Each has its name among the drops, and the session
- * carries packets afterwards.
+ * flow; a peer that disappears, or is removed, in the middle of its handshake. Each has its name among the drops, and
+ * the session carries packets afterwards.
  */
 #include "pipeline_lab.h"
 
@@ -342,6 +342,178 @@ static void test_gone_mid_handshake(void **state)
 	expect_alive(peer);
 }
 
+/* A peer without a session, of two workers' gateway; what it says is kept, or on its way. */
+static struct lab_peer *lab_before_handshake(void)
+{
+	lab_init(&lab, &(struct lab_options){.n_workers = 2});
+	counter = 1000;
+	return lab_peer_add(&lab, true, false);
+}
+
+static void host_sends_many(unsigned n)
+{
+	uint8_t packet[100];
+	uint32_t len = lab_inner(packet, HOST4, PEER4, 9, sizeof(packet));
+
+	for (unsigned i = 0; i < n; i++)
+		host_puts(packet, len);
+}
+
+static void peer_sends_one(struct lab_peer *peer)
+{
+	uint8_t packet[100];
+
+	lab_peer_send(peer, packet, lab_inner(packet, PEER4, HOST4, PORT_ALLOWED, sizeof(packet)));
+}
+
+/* Removed: what waited for it is dropped by name, and neither keypair nor index nor packet stays. */
+static void remove_now(struct lab_peer *peer, unsigned n_staged)
+{
+	assert_int_equal(lab_dp_peer(peer)->n_staged, n_staged);
+	assert_int_equal(dp_peer_remove(lab.dp, &peer->public_key), 0);
+	lab_run(&lab, 0);
+	assert_int_equal(lab_drops(&lab, DP_DROP_PEER_GONE), n_staged);
+	assert_int_equal(dp_handshake_keypairs(lab.dp->handshake), 0);
+	for (unsigned i = 0; i < 2; i++) {
+		assert_int_equal(lab.dp->workers[i].index->count, 0);
+		assert_int_equal(lab.dp->workers[i].n_staged, 0);
+	}
+	assert_int_equal(rte_mempool_avail_count(lab.dp->pool), lab.pkts_at_start);
+	assert_int_equal(lab.dp->peers.count, 0);
+}
+
+/* The message that the peer kept for later comes too late: nobody is told, nothing is delivered. */
+static void expect_too_late(struct lab_peer *peer)
+{
+	static struct lab_pkt message;
+	uint64_t n_sent = lab.frames_out;
+
+	assert_true(lab_kept_take(peer, &message));
+	lab_inject(&lab, &peer->endpoint, message.data, message.len);
+	lab_run(&lab, 0);
+	assert_int_equal(lab.frames_out, n_sent);
+	assert_int_equal(rte_ring_count(lab.host_ring), 0);
+}
+
+/* Added again, it is served: by its own next initiation, as it would be in life. */
+static void expect_served_again(struct lab_peer *peer)
+{
+	static struct lab_pkt pkt;
+	struct base_prefix prefix;
+	struct base_error error;
+	struct dp_peer_config config = config_of(peer, &prefix, 1);
+
+	assert_int_equal(base_prefix_parse(&prefix, PEER4 "/32", true), 0);
+	assert_int_equal(dp_peer_set(lab.dp, &config, &error), 0);
+	peer->is_mute = false;
+	while (lab_kept_take(peer, &pkt))
+		;
+	host_sends_many(1);
+	lab_run(&lab, 6 * BASE_NS_PER_S);
+	peer_sends_one(peer);
+	lab_run(&lab, 6 * BASE_NS_PER_S);
+	while (lab_host_take(&lab, &pkt))
+		;
+	peer->got.n = 0;
+	expect_alive(peer);
+}
+
+/* Our initiation is sent, packets wait for the session; the response comes when nobody knows of it any more. */
+static void test_removed_initiation_sent(void **state)
+{
+	struct lab_peer *peer = lab_before_handshake();
+
+	peer->is_mute = true;
+	host_sends_many(3);
+	assert_int_equal(lab.out[WG_MESSAGE_INITIATION].n, 1);
+	remove_now(peer, 3);
+	expect_too_late(peer);
+	assert_int_equal(lab_verdicts(&lab, WG_VERDICT_UNKNOWN_INDEX), 1);
+	/* Nor is the initiation repeated for somebody who is gone. */
+	lab_run(&lab, WG_REKEY_ATTEMPT_NS);
+	assert_int_equal(lab.out[WG_MESSAGE_INITIATION].n, 1);
+	expect_served_again(peer);
+}
+
+/* Our initiation was lost, and is sent again and again: removed between two of them. */
+static void test_removed_between_attempts(void **state)
+{
+	struct lab_peer *peer = lab_before_handshake();
+	unsigned n_sent;
+
+	lab.is_deaf = true;
+	host_sends_many(2);
+	lab_run(&lab, 2 * WG_REKEY_TIMEOUT_NS + BASE_NS_PER_S);
+	n_sent = lab.out[WG_MESSAGE_INITIATION].n;
+	assert_true(n_sent > 1);
+	remove_now(peer, 2);
+	lab_run(&lab, WG_REKEY_ATTEMPT_NS);
+	assert_int_equal(lab.out[WG_MESSAGE_INITIATION].n, n_sent);
+	lab.is_deaf = false;
+	expect_served_again(peer);
+}
+
+/* Our response is sent and unconfirmed, packets of ours wait for that; then the confirming data comes. */
+static void test_removed_unconfirmed(void **state)
+{
+	struct lab_peer *peer = lab_before_handshake();
+	static struct lab_pkt initiation;
+
+	peer->is_mute = true;
+	peer_sends_one(peer);
+	assert_true(lab_kept_take(peer, &initiation));
+	lab_inject(&lab, &peer->endpoint, initiation.data, initiation.len);
+	lab_run(&lab, 0);
+	assert_int_equal(lab.out[WG_MESSAGE_RESPONSE].n, 1);
+	assert_non_null(lab_dp_peer(peer)->keypairs.next);
+	assert_null(lab_dp_peer(peer)->keypairs.current);
+	lab.is_deaf = true; /* what we begin ourselves now is lost */
+	host_sends_many(2);
+	remove_now(peer, 2);
+	lab.is_deaf = false;
+	expect_too_late(peer);
+	assert_int_equal(lab_drops(&lab, DP_DROP_UNKNOWN_INDEX), 1);
+	expect_served_again(peer);
+}
+
+/* Its initiation waits in the handshake thread's ring, so that it is answered while its owner lets go of it. */
+static void test_removed_initiation_waiting(void **state)
+{
+	struct lab_peer *peer = lab_before_handshake();
+	static struct lab_pkt initiation;
+
+	peer->is_mute = true;
+	peer_sends_one(peer);
+	assert_true(lab_kept_take(peer, &initiation));
+	lab_inject(&lab, &peer->endpoint, initiation.data, initiation.len);
+	for (unsigned i = 0; i < 2; i++)
+		dp_worker_round(&lab.dp->workers[i], lab.now_ns);
+	assert_int_equal(rte_ring_count(dp_handshake_stranger_ring(lab.dp->handshake)), 1);
+	remove_now(peer, 0);
+	/* A second later, it is a stranger's. */
+	lab_inject(&lab, &peer->endpoint, initiation.data, initiation.len);
+	lab_run(&lab, BASE_NS_PER_S);
+	assert_int_equal(lab_verdicts(&lab, WG_VERDICT_UNKNOWN_PEER), 1);
+	expect_served_again(peer);
+}
+
+/* The response to ours waits in that ring. */
+static void test_removed_response_waiting(void **state)
+{
+	struct lab_peer *peer = lab_before_handshake();
+	static struct lab_pkt response;
+
+	peer->is_mute = true;
+	host_sends_many(1);
+	assert_true(lab_kept_take(peer, &response));
+	lab_inject(&lab, &peer->endpoint, response.data, response.len);
+	for (unsigned i = 0; i < 2; i++)
+		dp_worker_round(&lab.dp->workers[i], lab.now_ns);
+	assert_int_equal(rte_ring_count(dp_handshake_expected_ring(lab.dp->handshake)), 1);
+	remove_now(peer, 1);
+	expect_served_again(peer);
+}
+
 /* A port that is closed is not there to workers: nothing comes in, what leaves is dropped by name; then it is back. */
 static void test_port_gone(void **state)
 {
@@ -373,6 +545,11 @@ int main(void)
 		cmocka_unit_test_teardown(test_out, teardown),
 		cmocka_unit_test_teardown(test_allowed_ips, teardown),
 		cmocka_unit_test_teardown(test_gone_mid_handshake, teardown),
+		cmocka_unit_test_teardown(test_removed_initiation_sent, teardown),
+		cmocka_unit_test_teardown(test_removed_between_attempts, teardown),
+		cmocka_unit_test_teardown(test_removed_unconfirmed, teardown),
+		cmocka_unit_test_teardown(test_removed_initiation_waiting, teardown),
+		cmocka_unit_test_teardown(test_removed_response_waiting, teardown),
 		cmocka_unit_test_teardown(test_port_gone, teardown),
 	};
 

@@ -6,6 +6,7 @@
 #include "pipeline_lab.h"
 
 #include "base_bytes.h"
+#include "dp_host_io.h"
 
 #include <poll.h>
 #include <setjmp.h>
@@ -599,8 +600,11 @@ static const char *look(void)
 	return dp_watchdog_tell(&lab.dp->watchdog);
 }
 
+/* Stands for the host interface, of which the watchdog sees no more. */
+static struct dp_host fake_host;
+
 static void expect_watchdog(
-	bool has_worker0, bool has_worker1, bool has_handshake, const char *text)
+	bool has_worker0, bool has_worker1, bool has_handshake, bool has_host, const char *text)
 {
 	struct dp_watchdog *watchdog = &lab.dp->watchdog;
 	const char *told = NULL;
@@ -614,6 +618,8 @@ static void expect_watchdog(
 			dp_worker_round(&lab.dp->workers[1], lab.now_ns);
 		if (has_handshake)
 			dp_handshake_round(lab.dp->handshake, lab.now_ns);
+		if (has_host)
+			dp_host_count(&fake_host.counters.rounds, 1);
 		assert_true(!told || i + 1 >= DP_WATCHDOG_LOOKS);
 	}
 	if (!text) {
@@ -629,11 +635,18 @@ static void expect_watchdog(
 static void test_watchdog(void **state)
 {
 	lab_init(&lab, &(struct lab_options){.n_workers = 2});
-	lab.dp->is_stepped = false; /* as if its threads were real */
-	expect_watchdog(true, true, true, NULL);
-	expect_watchdog(false, true, true, "worker 0");
-	expect_watchdog(true, false, true, "worker 1");
-	expect_watchdog(true, true, false, "handshake");
+	lab.dp->is_stepped = false;                     /* as if its threads were real */
+	expect_watchdog(true, true, true, false, NULL); /* none is configured */
+	lab.dp->host = &fake_host;
+	expect_watchdog(true, true, true, false, NULL); /* its device is not back yet */
+	fake_host.has_thread = true;
+	expect_watchdog(true, true, true, true, NULL);
+	expect_watchdog(false, true, true, true, "worker 0");
+	expect_watchdog(true, false, true, true, "worker 1");
+	expect_watchdog(true, true, false, true, "handshake");
+	expect_watchdog(true, true, true, false, "host");
+	expect_watchdog(true, false, false, true, "worker 1"); /* whom the other waits for */
+	lab.dp->host = NULL;
 	lab.dp->is_stepped = true;
 }
 

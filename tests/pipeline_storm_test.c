@@ -207,6 +207,7 @@ static void test_new_peer_in_a_flood(void **state)
 	uint8_t packet[INNER_BYTES];
 	struct lab_pkt cookie_bearing;
 	struct dp_peer_status status;
+	unsigned n_handshakes = lab.n_handshakes;
 
 	flood(NULL, &message, sizeof(message), 1000000);
 	lab_inner(packet, "10.9.0.3", "10.9.0.1", 8765, INNER_BYTES);
@@ -228,6 +229,9 @@ static void test_new_peer_in_a_flood(void **state)
 	lab_run(&lab, 0);
 	assert_int_equal(dp_peer_status(lab.dp, &new->public_key, &status), 0);
 	assert_int_equal(status.handshakes, 1);
+	/* Told at once, though control has heard of thousands of neighbours to resolve. */
+	assert_int_equal(lab.n_handshakes, n_handshakes + 1);
+	assert_int_equal(lab.n_moved, 1);
 	assert_true(lab_host_take(&lab, &cookie_bearing)); /* what waited for the session */
 	tunnel_turn(old);
 	tunnel_turn(new);

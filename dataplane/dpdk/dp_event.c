@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The bounded ring to control (dp_event.h).
+ * The bounded rings to control (dp_event.h).
  */
 #include "dp_event.h"
 
@@ -14,15 +14,24 @@
 
 /* Enough for every peer of a large gateway to confirm in one round of control's loop. */
 #define EVENTS_MAX 4096
+/* One that is lost is asked for again by the next packet that needs it. */
+#define WISHES_MAX 1024
 
 struct dp_events {
-	struct rte_ring *ring;
+	struct rte_ring *ring;   /* what became of peers */
+	struct rte_ring *wishes; /* neighbours to resolve */
 	int fd;
 	_Atomic bool is_signalled;
 	dp_counter lost;
 };
 
 static_assert(sizeof(struct dp_event_record) % 4 == 0, "rte_ring_elem's rule");
+
+static struct rte_ring *record_ring_new(const char *name, unsigned count)
+{
+	return rte_ring_create_elem(name, sizeof(struct dp_event_record), count, SOCKET_ID_ANY,
+		RING_F_SP_ENQ | RING_F_SC_DEQ);
+}
 
 struct dp_events *dp_events_new(void)
 {
@@ -31,9 +40,9 @@ struct dp_events *dp_events_new(void)
 	if (!events)
 		return NULL;
 	events->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	events->ring = rte_ring_create_elem("dp_events", sizeof(struct dp_event_record), EVENTS_MAX,
-		SOCKET_ID_ANY, RING_F_SP_ENQ | RING_F_SC_DEQ);
-	if (events->fd < 0 || !events->ring) {
+	events->ring = record_ring_new("dp_events", EVENTS_MAX);
+	events->wishes = record_ring_new("dp_wishes", WISHES_MAX);
+	if (events->fd < 0 || !events->ring || !events->wishes) {
 		int error = events->fd < 0 ? errno : ENOMEM;
 
 		dp_events_free(events);
@@ -50,6 +59,7 @@ void dp_events_free(struct dp_events *events)
 	if (events->fd >= 0)
 		close(events->fd);
 	rte_ring_free(events->ring);
+	rte_ring_free(events->wishes);
 	free(events);
 }
 
@@ -61,8 +71,10 @@ int dp_events_fd(const struct dp_events *events)
 void dp_events_push(struct dp_events *events, const struct dp_event_record *record)
 {
 	struct dp_event_record element = *record;
+	struct rte_ring *ring =
+		record->kind == DP_EVENT_KIND_NEIGHBOUR ? events->wishes : events->ring;
 
-	if (rte_ring_enqueue_elem(events->ring, &element, sizeof(element)) != 0) {
+	if (rte_ring_enqueue_elem(ring, &element, sizeof(element)) != 0) {
 		dp_counter_add(&events->lost, 1);
 		return;
 	}
@@ -93,7 +105,8 @@ void dp_events_rearm(struct dp_events *events)
 
 bool dp_events_pop(struct dp_events *events, struct dp_event_record *ret_record)
 {
-	return rte_ring_dequeue_elem(events->ring, ret_record, sizeof(*ret_record)) == 0;
+	return rte_ring_dequeue_elem(events->ring, ret_record, sizeof(*ret_record)) == 0 ||
+		rte_ring_dequeue_elem(events->wishes, ret_record, sizeof(*ret_record)) == 0;
 }
 
 uint64_t dp_events_lost(const struct dp_events *events)

@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Events to control: a bounded ring with one eventfd. Producer: the handshake thread alone, which also
+ * Events to control: two bounded rings with one eventfd. Producer: the handshake thread alone, which also
  * passes on what workers noted. Consumer: control. An event that does not fit is counted, never waited for;
  * wake-ups are merged, so a burst of events costs one system call.
+ *
+ * What became of peers has a ring of its own and goes first. Neighbours to resolve are many when strangers with
+ * invented addresses of a network of ours ask for handshakes: they must neither delay nor displace it.
  */
 #ifndef DP_EVENT_H
 #define DP_EVENT_H
@@ -36,7 +39,7 @@ int dp_events_fd(const struct dp_events *events);
 void dp_events_push(struct dp_events *events, const struct dp_event_record *record);
 /** Control: before the first dp_events_pop() of a round, so that a later push writes again. */
 void dp_events_rearm(struct dp_events *events);
-/** Control: false when there is none. */
+/** Control: the next one, of peers before neighbours; false when there is none. */
 bool dp_events_pop(struct dp_events *events, struct dp_event_record *ret_record);
 /** Control: some are left for the next round; stay readable. */
 void dp_events_again(struct dp_events *events);

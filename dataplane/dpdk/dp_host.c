@@ -36,6 +36,9 @@ static_assert(IN_VNET_NEEDS_CSUM == VIRTIO_NET_HDR_F_NEEDS_CSUM &&
 		IN_GSO_TCP6 == VIRTIO_NET_HDR_GSO_TCPV6 && IN_GSO_ECN == VIRTIO_NET_HDR_GSO_ECN,
 	"its names");
 
+/* A round at least so often, so that the watchdog sees one. */
+#define SLEEP_MAX_NS BASE_NS_PER_S
+
 /* --- the thread ------------------------------------------------------------------------------- */
 
 /* May packets be taken from the kernel: is there room for them, or has there been none for too long? */
@@ -61,14 +64,14 @@ static void wait_for_room(void)
 	nanosleep(&pause, NULL);
 }
 
-/* Sleep until the device is readable or a worker wakes us. */
+/* Sleep until the device is readable or a worker wakes us, or for so long. */
 static void sleep_if_idle(struct dp_host *host)
 {
 	dp_idle_prepare(host->idle);
 	if (!rte_ring_empty(host->ring) || atomic_load_explicit(&host->stop, memory_order_relaxed))
 		dp_idle_cancel(host->idle);
 	else
-		dp_idle_wait(host->idle, BASE_NEVER_NS);
+		dp_idle_wait(host->idle, SLEEP_MAX_NS);
 }
 
 /*
@@ -82,6 +85,7 @@ static void outlive_device(struct dp_host *host)
 	if (host->config.gone)
 		host->config.gone(host->config.ctx);
 	while (!atomic_load_explicit(&host->stop, memory_order_relaxed)) {
+		dp_host_count(&host->counters.rounds, 1);
 		while (dp_host_tx_burst(host) > 0)
 			;
 		nanosleep(&pause, NULL);
@@ -102,6 +106,7 @@ static void *run_thread(void *arg)
 		bool has_room = may_read(host);
 		unsigned moved = has_room ? dp_host_rx_burst(host) : 0;
 
+		dp_host_count(&host->counters.rounds, 1);
 		moved += dp_host_tx_burst(host);
 		if (moved == 0 && has_room)
 			sleep_if_idle(host);
@@ -322,4 +327,10 @@ void dp_host_stats(const struct dp_host *host, struct dp_host_stats *ret_stats)
 		READ(drop_too_large_pkts), READ(drop_bad_header_pkts), READ(drop_write_pkts),
 		READ(ring_high)};
 #undef READ
+}
+
+bool dp_host_rounds(const struct dp_host *host, uint64_t *ret_rounds)
+{
+	*ret_rounds = atomic_load_explicit(&host->counters.rounds, memory_order_relaxed);
+	return host->has_thread;
 }

@@ -14,6 +14,7 @@
 #ifndef DP_HOST_H
 #define DP_HOST_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base_addr.h"
@@ -98,5 +99,10 @@ struct dp_host_stats {
 	uint64_t ring_high; /* the most packets that ever waited for the kernel */
 };
 void dp_host_stats(const struct dp_host *host, struct dp_host_stats *ret_stats);
+/**
+ * Control: how often the thread has gone round, asleep at least once a second. False: there is no thread just now,
+ * for its device could not be made again yet.
+ */
+bool dp_host_rounds(const struct dp_host *host, uint64_t *ret_rounds);
 
 #endif

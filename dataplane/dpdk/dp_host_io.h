@@ -24,6 +24,7 @@ struct dp_host_counters {
 	_Atomic uint64_t drop_no_mbuf_pkts, drop_too_large_pkts, drop_bad_header_pkts;
 	_Atomic uint64_t drop_write_pkts;
 	_Atomic uint64_t ring_high;
+	_Atomic uint64_t rounds;
 };
 
 /* Kernel to tunnel: the thread's alone. */

@@ -3,7 +3,8 @@
  * Is every thread still going round? Each counts its rounds; once a second control looks whether the counts
  * move. A sleeping thread wakes at least once a second of its own, so one that stands still for
  * DP_WATCHDOG_LOOKS of control's own looks is stuck or dead. Looks are counted, not seconds: when the whole
- * machine stood still, nobody is to blame. Control thread.
+ * machine stood still, nobody is to blame. Control itself is looked after by the service manager, if there is one.
+ * Control thread.
  */
 #ifndef DP_WATCHDOG_H
 #define DP_WATCHDOG_H
@@ -22,8 +23,8 @@ struct dp_watchdog {
 	int fd;         /* a timer: readable when it is time to look */
 	bool has_found; /* one that stands still: @text says which */
 	bool has_told;
-	uint64_t seen[DP_WORKERS_MAX + 1]; /* workers, then the handshake thread */
-	unsigned still[DP_WORKERS_MAX + 1];
+	uint64_t seen[DP_WORKERS_MAX + 2]; /* workers, then handshake thread and host thread */
+	unsigned still[DP_WORKERS_MAX + 2];
 	char text[64];
 };
 

@@ -6,6 +6,8 @@
 
 Kinds that need nothing: empty garbage reserved short_data short_initiation unknown_index bad_mac
 Kinds that take the next real data message to the gateway off DEVICE first: replay forge
+Kind that keeps the next message of TYPE to the gateway's port, off DEVICE, in a file:
+    hostile.py record DEVICE PORT TYPE FILE
 Kind that speaks through the tunnel's own device, past the kernel's checks: bad_inner (DEVICE = it)
 """
 import os
@@ -16,6 +18,7 @@ import sys
 INITIATION_BYTES = 148
 DATA_HEADER_BYTES = 16
 TAG_BYTES = 16
+DATA = 4
 ETH_P_IP = 0x0800
 PROTO_UDP = 17
 
@@ -40,8 +43,8 @@ def made_up(kind):
     }[kind]()
 
 
-def capture(device, port):
-    """The UDP payload of the next data message that leaves through the device for the port."""
+def capture(device, port, message_type=DATA):
+    """The UDP payload of the next message that leaves through the device for the port."""
     with socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(3)) as tap:
         tap.bind((device, 0))
         tap.settimeout(10)
@@ -50,7 +53,7 @@ def capture(device, port):
             if where[1] != ETH_P_IP or packet[9] != PROTO_UDP:
                 continue
             udp = packet[(packet[0] & 15) * 4:]
-            if struct.unpack("!H", udp[2:4])[0] == port and udp[8] == 4:
+            if struct.unpack("!H", udp[2:4])[0] == port and udp[8] == message_type:
                 return udp[8:struct.unpack("!H", udp[4:6])[0]]
 
 
@@ -73,7 +76,16 @@ def send_inner(device, address, count):
             sender.sendto(inner_packet(address, 1400), (device, ETH_P_IP, 0, 0, b""))
 
 
+def record(device, port, message_type, file):
+    message = capture(device, port, message_type)
+    with open(file, "wb") as out:
+        out.write(message)
+
+
 def main():
+    if sys.argv[1] == "record":
+        record(sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), sys.argv[5])
+        return
     kind, address, port, count = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
     if kind == "bad_inner":
         send_inner(sys.argv[5], address, count)
