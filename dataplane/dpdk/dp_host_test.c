@@ -239,6 +239,21 @@ static uint16_t make4(uint8_t *data, uint8_t proto, uint16_t l4_len)
 	return (uint16_t)(20 + l4_len);
 }
 
+/* With nothing to do it goes round all the same, or the watchdog would take it for dead. */
+static void goes_round_in_its_sleep(void **state)
+{
+	uint64_t first, now;
+
+	need_netns();
+	assert_true(dp_host_rounds(bed.host, &first));
+	now = first;
+	for (unsigned i = 0; i < 200 && now < first + 3; i++) {
+		usleep(50 * 1000);
+		assert_true(dp_host_rounds(bed.host, &now));
+	}
+	assert_true(now >= first + 3);
+}
+
 static void kernel_answers_a_ping(void **state)
 {
 	uint8_t data[128] = {0};
@@ -486,6 +501,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		with_bed(packets_of_the_kernel_arrive_whole),
 		with_bed(kernel_answers_a_ping),
+		with_bed(goes_round_in_its_sleep),
 		with_bed(every_packet_of_a_worker_gets_there),
 		with_bed(device_has_what_was_asked_for),
 		with_bed(routes_beside_its_own),
