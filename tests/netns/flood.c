@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * A stranger who sends as fast as one thread can: whole IPv4 packets of one kind, put on a device past the sender's own
- * routing, from one invented source or from 65,536 of them. Ends after so many packets or so many seconds, and
- * prints "SENT PER_SECOND". Used by storm_test.sh.
+ * routing, from one invented source or from 65,536 of them. Ends after so many packets or so many seconds, or on
+ * SIGTERM, and prints "SENT PER_SECOND". Used by storm_test.sh.
  *
  *	flood KIND DEVICE MAC ADDRESS PORT COUNT SECONDS [RECORDED|PUBLIC_KEY]
  *
@@ -22,6 +22,7 @@
 #include <linux/if_packet.h>
 #include <net/ethernet.h>
 #include <net/if.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -61,6 +62,13 @@ struct flood {
 	struct iovec parts[BATCH];
 	struct mmsghdr headers[BATCH];
 };
+
+static volatile sig_atomic_t must_stop;
+
+static void on_term(int signal)
+{
+	must_stop = 1;
+}
 
 __attribute__((noreturn)) static void die(const char *what)
 {
@@ -221,11 +229,11 @@ static uint64_t send_all(struct flood *flood, int fd, uint64_t end_ns)
 {
 	uint64_t n_sent = 0;
 
-	while (n_sent < flood->count && base_clock_now_ns() < end_ns) {
+	while (!must_stop && n_sent < flood->count && base_clock_now_ns() < end_ns) {
 		uint64_t left = flood->count - n_sent;
 		int n = sendmmsg(fd, flood->headers, left < BATCH ? (unsigned)left : BATCH, 0);
 
-		if (n < 0 && errno != ENOBUFS && errno != EAGAIN)
+		if (n < 0 && errno != ENOBUFS && errno != EAGAIN && errno != EINTR)
 			die("sendmmsg");
 		n_sent += n > 0 ? (uint64_t)n : 0;
 		vary_packets(flood);
@@ -298,6 +306,7 @@ int main(int argc, char **argv)
 	fd = socket(AF_PACKET, SOCK_DGRAM, 0); /* protocol 0: it receives nothing */
 	if (fd < 0)
 		die("socket");
+	signal(SIGTERM, on_term);
 	begin_ns = base_clock_now_ns();
 	n_sent = send_all(&flood, fd, begin_ns + flood.seconds * BASE_NS_PER_S);
 	took_ns = base_clock_now_ns() - begin_ns;

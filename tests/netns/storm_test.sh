@@ -24,6 +24,7 @@ flood_port_make() {
 	lab_address peer under1 "$FLOOD_PEER/24"
 	# answers to invented sources have a way
 	in_gw ip route add "$FLOOD_SOURCES" via "$FLOOD_PEER"
+	in_gw ping -q -c 1 -w 5 "$FLOOD_PEER" >/dev/null
 	FLOOD_MAC=$(in_gw ip -j link show under1 | jq -r '.[0].address')
 }
 
@@ -144,14 +145,16 @@ newcomer_gets_in() {
 	local before code=0
 
 	before=$(all_drops)
-	flood stranger 16 "$(<"$LAB_DIR/gw.pub")"
+	flood stranger 25 "$(<"$LAB_DIR/gw.pub")"
 	sleep 1
-	in_peer ping -q -i 0.2 -c 3 -w 14 -I "$NEWCOMER4" "$GW4" || code=1
-	kill -0 "$FLOOD_PID" || { echo "after the flood"; code=1; }
+	in_peer ping -q -i 0.2 -c 3 -w 20 -I "$NEWCOMER4" "$GW4" || code=1
+	kill -0 "$FLOOD_PID" || { echo "after the flood"; return 1; }
 	grep -i cookie "$LAB_DIR/newcomer.log" || code=1
 	tunnel_carries_all "$PINGS" || code=1
-	wait "$FLOOD_PID"
-	all_counted "$before" "handshake_cookie_sent handshake_unknown_peer handshake_queue_full" && return "$code"
+	kill "$FLOOD_PID"
+	wait "$FLOOD_PID" || code=1
+	all_counted "$before" "handshake_cookie_sent handshake_unknown_peer handshake_queue_full tx_queue_full" &&
+		return "$code"
 }
 
 # --- afterwards ---------------------------------------------------------------------------------
@@ -170,7 +173,7 @@ log_is_short() {
 }
 
 main() {
-	local since full="handshake_queue_full handshake_source_limit"
+	local since full="handshake_queue_full handshake_source_limit tx_queue_full"
 
 	need_lab "storm"
 	lab_up
