@@ -124,10 +124,20 @@ lab_down() {
 	for pid in "${LAB_PIDS[@]}"; do
 		kill "$pid" 2>/dev/null
 	done
+	# who does not heed it within some seconds is ended
+	wait_for 5 lab_is_over || kill -KILL "${LAB_PIDS[@]}" 2>/dev/null
 	((${#LAB_PIDS[@]} == 0)) || wait "${LAB_PIDS[@]}" 2>/dev/null
 	lab_remove "$LAB_ID"
 	rm -rf "$LAB_DIR"
 	exit "$code"
+}
+
+lab_is_over() {
+	local pid
+
+	for pid in "${LAB_PIDS[@]}"; do
+		! kill -0 "$pid" 2>/dev/null || return 1
+	done
 }
 
 # Stop a lab that was kept, whatever is left of it. False when there is none.

@@ -584,7 +584,7 @@ static void stop_threads(pthread_t *threads)
 static void test_threads(void **state)
 {
 	struct crowd crowd = crowd_new(SOME);
-	struct traffic traffic = {.counter = 1000};
+	static struct traffic traffic; /* a sanitizer's stack does not keep its alignment */
 	pthread_t threads[2], pump;
 	struct lab_peer *peer;
 	uint8_t packet[100];
@@ -595,6 +595,7 @@ static void test_threads(void **state)
 	lab_peer_send(peer, packet, lab_inner(packet, "10.9.0.2", GATEWAY, 8765, 100));
 	lab_run(&lab, 0);
 	expect_at_host(0x5a);
+	traffic.counter = 1000;
 	traffic.keys = *lab_dp_peer(peer)->keypairs.current;
 	for (unsigned i = 0; i < SOME; i++)
 		crowd.configs[i].endpoint = peer->endpoint; /* handshakes that nobody answers */

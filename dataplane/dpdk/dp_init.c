@@ -306,8 +306,7 @@ static int check_device(const struct dp_port *port, struct base_error *ret_error
 			port->device, dp_port_kind_name(port->kind));
 	if (port->kind == DP_PORT_AF_XDP && !(capabilities() & CAP_BIT_NET_ADMIN))
 		return base_error_set(ret_error, -EPERM,
-			"port %s: af_xdp needs CAP_NET_ADMIN; run as root, or use kind af_packet, "
-			"which needs CAP_NET_RAW alone",
+			"port %s: af_xdp needs CAP_NET_ADMIN; run as root or grant it with setcap",
 			port->device);
 	return 0;
 }
