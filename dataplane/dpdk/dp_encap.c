@@ -244,7 +244,8 @@ static void encap_group(struct dp_worker *worker, struct rte_mbuf **pkts, unsign
 	unsigned n_routed = route_all(worker, pkts, n);
 
 	for (unsigned i = 0; i < n_routed; i++) {
-		if (routes[i].peer)
+		/* Of another owner's peer not even that is ours to read. */
+		if (routes[i].peer && routes[i].peer->owner == worker->id)
 			rte_prefetch0(routes[i].peer->keypairs.current);
 	}
 	for (unsigned i = 0; i < n_routed; i++) {
