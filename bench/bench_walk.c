@@ -11,7 +11,7 @@
 #include <stdlib.h>
 
 #define BATCH DP_BURST
-#define BATCHES_PER_ROUND 32u
+#define BATCHES_PER_ROUND (BENCH_WALK_ROUND_PKTS / BATCH)
 #define LISTEN_PORT 51820
 
 void bench_walk_die(const char *fmt, ...)
@@ -60,17 +60,17 @@ static void add_session(struct bench_walk *walk, uint32_t i)
 	dp_worker_round(walk->worker, base_clock_now_ns());
 	cmd.peer->keypairs.current = keypair;
 	cmd.peer->keypairs.next = NULL;
-	walk->keypairs[i] = keypair;
+	walk->sessions[i] =
+		(struct bench_session){.key = keypair->recv_key, .index = keypair->local_index};
 }
 
 void bench_walk_sessions_add(struct bench_walk *walk, uint32_t n)
 {
 	walk->n_sessions = n;
 	walk->peers = calloc(n, sizeof(*walk->peers));
-	walk->keypairs = calloc(n, sizeof(*walk->keypairs));
-	walk->open_counters = calloc(n, sizeof(*walk->open_counters));
+	walk->sessions = calloc(n, sizeof(*walk->sessions));
 	walk->order = calloc(n, sizeof(*walk->order));
-	if (!walk->peers || !walk->keypairs || !walk->open_counters || !walk->order)
+	if (!walk->peers || !walk->sessions || !walk->order)
 		bench_walk_die("no memory");
 	for (uint32_t i = 0; i < n; i++) {
 		walk->peers[i] = walk->dp->peers.by_number[i];
@@ -105,6 +105,24 @@ void bench_walk_peers_add(struct bench_walk *walk, uint32_t first, uint32_t n)
 	free(prefixes);
 }
 
+/* All peers are behind one router: neighbours on link, which a worker asks for one by one, would not be so many. */
+static void nexthop_routed(const struct dp_underlay_view *view, const struct base_addr *dst,
+	const struct base_addr *src, struct dp_nexthop *ret_nexthop)
+{
+	static const uint8_t router[] = {192, 0, 2, 254}, ours[] = DP_TEST_OUR_ADDR4;
+
+	(void)view;
+	(void)dst;
+	*ret_nexthop = (struct dp_nexthop){
+		.state = DP_NEXTHOP_OK,
+		.mtu_bytes = DP_TEST_MTU_BYTES,
+		.src_mac = {2, 0, 0, 0, 0, 1},
+		.dst_mac = {2, 0, 0, 0, 0, 2},
+		.gateway = base_addr_from_bytes(BASE_FAMILY_V4, router),
+		.src_addr = src ? *src : base_addr_from_bytes(BASE_FAMILY_V4, ours),
+	};
+}
+
 void bench_walk_up(struct bench_walk *walk, unsigned cpu)
 {
 	static const struct dp_filter_rule rule = {
@@ -129,6 +147,7 @@ void bench_walk_up(struct bench_walk *walk, unsigned cpu)
 	walk->dp = dp_test_new(&config, NULL, NULL, &error);
 	if (!walk->dp)
 		bench_walk_die("%s", error.text);
+	dp_test_set_nexthop(walk->dp, nexthop_routed);
 	walk->worker = &walk->dp->workers[0];
 	walk->dp->step_ns = base_clock_now_ns();
 	walk->aead_ops = walk->worker->aead_ops;
@@ -144,7 +163,7 @@ void bench_walk_up(struct bench_walk *walk, unsigned cpu)
 void bench_walk_down(struct bench_walk *walk)
 {
 	for (uint32_t i = 0; i < walk->n_sessions; i++) {
-		wg_index_release(walk->worker->index, walk->keypairs[i]->local_index);
+		wg_index_release(walk->worker->index, walk->sessions[i].index);
 		walk->peers[i]->keypairs.current = NULL;
 	}
 	dp_test_set_host_ring(walk->dp, NULL);
@@ -153,8 +172,7 @@ void bench_walk_down(struct bench_walk *walk)
 	wg_slab_free(walk->slab);
 	walk->aead_ops->free(walk->aead);
 	free(walk->peers);
-	free(walk->keypairs);
-	free(walk->open_counters);
+	free(walk->sessions);
 	free(walk->order);
 	*walk = (struct bench_walk){0};
 }
@@ -205,12 +223,13 @@ static void make_frame(
 {
 	uint32_t peer = take_peer(walk), len = bench_padded_bytes(size);
 	uint32_t message_len = len + (uint32_t)WG_DATA_OVERHEAD_BYTES;
+	struct bench_session *session = &walk->sessions[peer];
 	uint8_t *frame = rte_pktmbuf_mtod(m, uint8_t *);
 	uint8_t *ip = frame + DP_ETH_BYTES, *udp = ip + DP_IP4_BYTES,
 		*inner = udp + DP_UDP_BYTES + 16;
 	struct wg_data header = {.type_le32 = WG_MESSAGE_DATA,
-		.receiver_index_le32 = walk->keypairs[peer]->local_index,
-		.counter_le64 = walk->open_counters[peer]++};
+		.receiver_index_le32 = session->index,
+		.counter_le64 = session->open_counter++};
 
 	m->data_len = (uint16_t)(DP_ETH_BYTES + DP_IP4_BYTES + DP_UDP_BYTES + message_len);
 	m->pkt_len = m->data_len;
@@ -228,7 +247,7 @@ static void make_frame(
 	memcpy(udp + DP_UDP_BYTES, &header, sizeof(header));
 	memset(inner, 0, len);
 	inner_write(inner, size, peer, false);
-	*job = (struct cr_aead_job){.key = &walk->keypairs[peer]->recv_key,
+	*job = (struct cr_aead_job){.key = &session->key,
 		.counter = header.counter_le64,
 		.src = inner,
 		.dst = inner,

@@ -14,18 +14,27 @@
 
 #include "bench_raw.h"
 
+/**
+ * What the bench has to know of a session, apart from it: making packets must not bring into the cache what the worker
+ * is to fetch.
+ */
+struct bench_session {
+	struct cr_key key;
+	uint64_t open_counter;
+	uint32_t index;
+};
+
 struct bench_walk {
 	struct dp *dp;
 	struct dp_worker *worker;
 	struct rte_ring *host_ring;
 	struct wg_slab *slab;
 	uint32_t n_sessions;
-	struct dp_peer **peers;       /* those with sessions */
-	struct wg_keypair **keypairs; /* theirs */
-	uint64_t *open_counters;
-	uint32_t *order;  /* peers in no order that a prefetcher could learn */
-	uint32_t n_peers; /* of order[] in use */
-	uint32_t next;    /* in order[] */
+	struct dp_peer **peers;         /* those with sessions */
+	struct bench_session *sessions; /* theirs */
+	uint32_t *order;                /* peers in no order that a prefetcher could learn */
+	uint32_t n_peers;               /* of order[] in use */
+	uint32_t next;                  /* in order[] */
 	struct cr_aead *aead;
 	const struct cr_aead_ops *aead_ops;
 };
@@ -43,7 +52,8 @@ void bench_walk_down(struct bench_walk *walk);
 
 /** From now on packets are of the first @n peers, in random order. */
 void bench_walk_use(struct bench_walk *walk, uint32_t n);
-/** Cycles per packet of one round, 2,048 packets of this inner size. */
+#define BENCH_WALK_ROUND_PKTS (32u * DP_BURST)
+/** Cycles per packet of one round, BENCH_WALK_ROUND_PKTS packets of this inner size. */
 double bench_walk_round(struct bench_walk *walk, enum bench_op op, uint32_t size);
 
 #endif

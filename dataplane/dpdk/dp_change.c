@@ -279,7 +279,7 @@ static unsigned owner_choose(const struct dp *dp)
 static int peer_new(struct dp *dp, struct dp_peer_order *order)
 {
 	const struct dp_peer_config *config = order->config;
-	struct dp_peer *peer = aligned_alloc(RTE_CACHE_LINE_SIZE, sizeof(*peer));
+	struct dp_peer *peer = base_slab_take(&dp->peers.slab);
 	struct dp_from from = dp_from_make(&config->endpoint);
 
 	if (!peer)
@@ -302,7 +302,7 @@ static void peer_destroy(struct dp_peers *peers, struct dp_peer *peer)
 	dp_peers_number_give(peers, peer->number);
 	free(peer->prefixes);
 	base_wipe(peer, sizeof(*peer));
-	free(peer);
+	base_slab_give(&peers->slab, peer);
 }
 
 static bool send_command(struct dp *dp, unsigned owner, const struct dp_command *cmd)

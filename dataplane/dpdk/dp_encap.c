@@ -219,11 +219,14 @@ static unsigned route_all(struct dp_worker *worker, struct rte_mbuf **pkts, unsi
 		struct dp_route *to = &routes[n_routed];
 		enum dp_drop reason = route(worker, pkts[i], &to->packet, &to->number);
 
-		if (reason != DP_DROP_COUNT)
+		if (reason != DP_DROP_COUNT) {
 			dp_drop(&worker->counters, reason, pkts[i]);
-		else
-			pkts[n_routed++] = pkts[i];
+			continue;
+		}
+		dp_tables_peer_prefetch(worker->tables, to->number);
+		pkts[n_routed++] = pkts[i];
 	}
+	/* Pass 2: the peers. */
 	for (unsigned i = 0; i < n_routed; i++) {
 		struct dp_peer *peer = dp_tables_peer(worker->tables, routes[i].number);
 
@@ -238,25 +241,42 @@ static unsigned route_all(struct dp_worker *worker, struct rte_mbuf **pkts, unsi
 	return n_routed;
 }
 
+/* Pass 3: keypairs, and where new flows will be noted. Another owner's peer is not looked into. */
+static void fetch_all(struct dp_worker *worker, unsigned n)
+{
+	struct dp_route *routes = worker->routes;
+
+	for (unsigned i = 0; i < n; i++) {
+		struct dp_peer *peer = routes[i].peer;
+
+		if (unlikely(!peer || peer->owner != worker->id)) {
+			routes[i].peer = NULL;
+			continue;
+		}
+		rte_prefetch0(peer->keypairs.current);
+		routes[i].is_flow_new = in_flow_is_new(
+			worker->flows, &peer->flow_memo, &routes[i].packet, worker->now_ns);
+		if (unlikely(routes[i].is_flow_new))
+			in_flows_prefetch(worker->flows, &routes[i].packet);
+	}
+}
+
 static void encap_group(struct dp_worker *worker, struct rte_mbuf **pkts, unsigned n)
 {
 	struct dp_route *routes = worker->routes;
 	unsigned n_routed = route_all(worker, pkts, n);
 
-	for (unsigned i = 0; i < n_routed; i++) {
-		/* Of another owner's peer not even that is ours to read. */
-		if (routes[i].peer && routes[i].peer->owner == worker->id)
-			rte_prefetch0(routes[i].peer->keypairs.current);
-	}
+	fetch_all(worker, n_routed);
 	for (unsigned i = 0; i < n_routed; i++) {
 		struct dp_peer *peer = routes[i].peer;
 
-		if (unlikely(!peer || peer->owner != worker->id)) {
+		if (unlikely(!peer)) {
 			dp_drop(&worker->counters, DP_DROP_NO_PEER, pkts[i]);
 			continue;
 		}
-		in_filter_outbound(
-			worker->flows, &peer->flow_memo, &routes[i].packet, worker->now_ns);
+		if (unlikely(routes[i].is_flow_new))
+			in_flows_note(
+				worker->flows, &peer->flow_memo, &routes[i].packet, worker->now_ns);
 		dp_encap_one(worker, peer, pkts[i]);
 	}
 	dp_encap_flush(worker);

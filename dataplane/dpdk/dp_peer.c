@@ -119,6 +119,8 @@ int dp_peers_reserve(struct dp_peers *peers, size_t n)
 
 	if (need >= WG_PEER_NUMBER_MAX)
 		return -ENOMEM;
+	if (peers->slab.object_bytes == 0)
+		base_slab_init(&peers->slab, sizeof(struct dp_peer));
 	while (capacity < need)
 		capacity *= 2;
 	return numbers_reserve(peers, capacity) == 0 ? buckets_reserve(peers, capacity) : -ENOMEM;
@@ -157,6 +159,7 @@ void dp_peers_free(struct dp_peers *peers)
 	free(peers->buckets);
 	free(peers->by_number);
 	free(peers->free_numbers);
+	base_slab_fini(&peers->slab);
 	*peers = (struct dp_peers){0};
 }
 

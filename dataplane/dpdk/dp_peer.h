@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "base_addr.h"
+#include "base_slab.h"
 #include "cr_secret.h"
 #include "dp_outer.h"
 #include "dp_stats.h"
@@ -95,6 +96,7 @@ struct dp_peers {
 	uint32_t n_numbers; /* given out at least once */
 	uint32_t capacity;  /* of by_number and free_numbers */
 	uint32_t count;
+	struct base_slab slab;                        /* where they lie; made with the first ones */
 	uint32_t owned[DP_WORKERS_MAX];               /* peers per worker */
 	struct wg_index_table *index[DP_WORKERS_MAX]; /* its table, once it is a larger one */
 };

@@ -20,7 +20,8 @@
 #define SLEEP_WAITING_NS (10 * BASE_NS_PER_MS)
 #define SLEEP_MAX_NS BASE_NS_PER_S
 /* Flows that a worker remembers for the filter. */
-#define FLOWS_MAX 65536
+/* More than peers that are likely to be active: each flow pushed out before its time ends an epoch of all. */
+#define FLOWS_MAX 262144
 /* Receiver indices a table takes at first. */
 #define INDEX_FIRST 256
 #define COMMANDS_PER_ROUND 64

@@ -101,6 +101,7 @@ struct dp_route {
 	struct in_packet packet;
 	struct dp_peer *peer;
 	uint32_t number;
+	bool is_flow_new;
 };
 
 /** A receive queue to poll. */

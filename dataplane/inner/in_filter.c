@@ -6,6 +6,7 @@
 #include "in_filter.h"
 
 #include "base_bytes.h"
+#include "base_huge.h"
 
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -280,13 +281,12 @@ struct in_flows *in_flows_new(uint32_t max)
 		return NULL;
 	flows->bucket_mask = n_buckets - 1;
 	flows->epoch.number = 1;
-	flows->buckets = aligned_alloc(_Alignof(struct bucket), n_buckets * sizeof(struct bucket));
+	flows->buckets = base_huge_new(n_buckets * sizeof(struct bucket));
 	if (!flows->buckets) {
 		in_flows_free(flows);
 		errno = ENOMEM;
 		return NULL;
 	}
-	memset(flows->buckets, 0, n_buckets * sizeof(struct bucket));
 	if (getrandom(flows->secret, sizeof(flows->secret), 0) != sizeof(flows->secret)) {
 		in_flows_free(flows);
 		errno = EIO;
@@ -299,7 +299,7 @@ void in_flows_free(struct in_flows *flows)
 {
 	if (!flows)
 		return;
-	free(flows->buckets);
+	base_huge_free(flows->buckets, ((size_t)flows->bucket_mask + 1) * sizeof(struct bucket));
 	free(flows);
 }
 
@@ -421,6 +421,16 @@ static bool is_memo_equal(const struct in_flow_memo *a, const struct in_flow_mem
 {
 	return a->flow == b->flow && a->epoch == b->epoch && a->ports == b->ports &&
 		a->proto == b->proto && a->version == b->version;
+}
+
+void in_flows_prefetch(const struct in_flows *flows, const struct in_packet *packet)
+{
+	struct flow_key key = {load_words(packet->dst, packet->version),
+		load_words(packet->src, packet->version), packet->dst_port, packet->src_port,
+		packet->proto, packet->version, 0};
+	uint32_t mark;
+
+	__builtin_prefetch(find_bucket(flows, &key, &mark));
 }
 
 void in_flows_note(struct in_flows *flows, struct in_flow_memo *memo,

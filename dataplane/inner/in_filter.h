@@ -103,22 +103,33 @@ static inline bool in_flow_is_noted4(const struct in_flows_epoch *epoch,
 		((uint64_t)base_load_le32(packet->src) << 32 | base_load_le32(packet->dst));
 }
 
-/** in_filter_outbound() for protocols whose replies must be known. */
+/** Remember what the replies of an outbound packet will look like. */
 void in_flows_note(struct in_flows *flows, struct in_flow_memo *memo,
 	const struct in_packet *packet, uint64_t now_ns);
 
 /**
- * A packet of this host on its way out: remember what its replies will look like. Only UDP and
- * SCTP need it; the rest returns at once. Owner's thread.
+ * A packet of this host on its way out: must it be noted, so that its replies are known? Only UDP and SCTP need it, and
+ * the flow that was noted last does not. A burst asks for all of its packets, fetches ahead, and
+ * then calls in_flows_note() for those.
  */
-static inline void in_filter_outbound(struct in_flows *flows, struct in_flow_memo *memo,
+static inline bool in_flow_is_new(const struct in_flows *flows, const struct in_flow_memo *memo,
 	const struct in_packet *packet, uint64_t now_ns)
 {
 	if ((packet->proto != IN_PROTO_UDP && packet->proto != IN_PROTO_SCTP) || !packet->has_l4)
-		return;
-	if (!in_flow_is_noted4((const struct in_flows_epoch *)flows, memo, packet, now_ns))
+		return false;
+	return !in_flow_is_noted4((const struct in_flows_epoch *)flows, memo, packet, now_ns);
+}
+
+/** Both at once. Owner's thread. */
+static inline void in_filter_outbound(struct in_flows *flows, struct in_flow_memo *memo,
+	const struct in_packet *packet, uint64_t now_ns)
+{
+	if (in_flow_is_new(flows, memo, packet, now_ns))
 		in_flows_note(flows, memo, packet, now_ns);
 }
+
+/** Bring the place of a flow that will be noted into the cache. */
+void in_flows_prefetch(const struct in_flows *flows, const struct in_packet *packet);
 
 const char *in_verdict_name(enum in_verdict verdict);
 

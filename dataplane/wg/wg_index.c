@@ -5,12 +5,12 @@
  */
 #include "wg_index.h"
 
+#include "base_huge.h"
 #include "cr_noise.h"
 
 #include <assert.h>
 #include <stdlib.h>
 
-#define CACHE_LINE_BYTES 64
 #define SLOTS_MIN 16
 /* An owner has 2^26 indices; a quarter of them in use still lets a random draw hit a free one. */
 #define ENTRIES_MAX (UINT32_C(1) << 24)
@@ -19,12 +19,12 @@ static_assert(sizeof(struct wg_index_slot) == 16, "four to a cache line");
 
 static struct wg_index_slot *slots_new(uint32_t n)
 {
-	size_t bytes = (size_t)n * sizeof(struct wg_index_slot);
-	struct wg_index_slot *slots = aligned_alloc(CACHE_LINE_BYTES, bytes);
+	return base_huge_new((size_t)n * sizeof(struct wg_index_slot));
+}
 
-	if (slots)
-		memset(slots, 0, bytes);
-	return slots;
+static void slots_free(struct wg_index_slot *slots, uint32_t mask)
+{
+	base_huge_free(slots, ((size_t)mask + 1) * sizeof(struct wg_index_slot));
 }
 
 struct wg_index_table *wg_index_table_new(uint32_t expected)
@@ -54,7 +54,7 @@ void wg_index_table_free(struct wg_index_table *table)
 {
 	if (!table)
 		return;
-	free(table->slots);
+	slots_free(table->slots, table->mask);
 	free(table);
 }
 
@@ -91,7 +91,7 @@ static int resize(struct wg_index_table *table, uint32_t n)
 	table->slots = slots;
 	table->mask = n - 1;
 	put_all(table, old, old_mask);
-	free(old);
+	slots_free(old, old_mask);
 	return 0;
 }
 

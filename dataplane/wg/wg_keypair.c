@@ -5,6 +5,8 @@
  */
 #include "wg_keypair.h"
 
+#include "base_slab.h"
+
 #include <assert.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -70,7 +72,8 @@ unsigned wg_keypairs_clear(
 
 /*
  * Chunks are as large as they are aligned, so that the chunk of a keypair is a mask away. A chunk is
- * on one of two lists: `open` (has room) or `full`.
+ * on one of two lists: `open` (has room) or `full`. Chunks themselves lie on huge pages, for which keypair is read next
+ * is up to who sends.
  */
 #define CHUNK_BYTES 32768
 #define CHUNK_HEADER_BYTES 64
@@ -87,6 +90,7 @@ struct chunk {
 static_assert(offsetof(struct chunk, keypairs) == CHUNK_HEADER_BYTES, "as CHUNK_KEYPAIRS counts");
 
 struct wg_slab {
+	struct base_slab pages; /* of chunks */
 	struct chunk *open;
 	struct chunk *full;
 	size_t n_chunks;
@@ -112,12 +116,10 @@ static void chunk_unlink(struct chunk *chunk)
 
 static struct chunk *chunk_new(struct wg_slab *slab)
 {
-	struct chunk *chunk = aligned_alloc(CHUNK_BYTES, CHUNK_BYTES);
+	struct chunk *chunk = base_slab_take(&slab->pages);
 
-	if (!chunk) {
-		errno = ENOMEM;
+	if (!chunk)
 		return NULL;
-	}
 	memset(chunk, 0, CHUNK_BYTES);
 	chunk_link(&slab->open, chunk);
 	slab->n_chunks++;
@@ -125,33 +127,38 @@ static struct chunk *chunk_new(struct wg_slab *slab)
 	return chunk;
 }
 
-static void chunk_free(struct chunk *chunk)
+static void chunk_free(struct wg_slab *slab, struct chunk *chunk)
 {
 	base_wipe(chunk, CHUNK_BYTES);
-	free(chunk);
+	base_slab_give(&slab->pages, chunk);
 }
 
-static void chunks_free(struct chunk *chunk)
+static void chunks_free(struct wg_slab *slab, struct chunk *chunk)
 {
 	while (chunk) {
 		struct chunk *next = chunk->next;
 
-		chunk_free(chunk);
+		chunk_free(slab, chunk);
 		chunk = next;
 	}
 }
 
 struct wg_slab *wg_slab_new(void)
 {
-	return calloc(1, sizeof(struct wg_slab));
+	struct wg_slab *slab = calloc(1, sizeof(*slab));
+
+	if (slab)
+		base_slab_init(&slab->pages, CHUNK_BYTES);
+	return slab;
 }
 
 void wg_slab_free(struct wg_slab *slab)
 {
 	if (!slab)
 		return;
-	chunks_free(slab->open);
-	chunks_free(slab->full);
+	chunks_free(slab, slab->open);
+	chunks_free(slab, slab->full);
+	base_slab_fini(&slab->pages);
 	free(slab);
 }
 
@@ -194,7 +201,7 @@ void wg_slab_give(struct wg_slab *slab, struct wg_keypair *keypair)
 		return;
 	}
 	chunk_unlink(chunk);
-	chunk_free(chunk);
+	chunk_free(slab, chunk);
 	slab->n_chunks--;
 }
 
