@@ -36,6 +36,8 @@ static int teardown(void **state)
 
 void __real_free(void *p);
 void __wrap_free(void *p);
+void __real_base_slab_give(struct base_slab *slab, void *object);
+void __wrap_base_slab_give(struct base_slab *slab, void *object);
 
 static struct {
 	const void *block;
@@ -43,7 +45,7 @@ static struct {
 	bool is_freed, is_wiped;
 } watched[4];
 
-void __wrap_free(void *p)
+static void watch(const void *p)
 {
 	static const uint8_t zeros[CR_KEY_BYTES];
 
@@ -54,7 +56,18 @@ void __wrap_free(void *p)
 		watched[i].is_wiped = memcmp(watched[i].secret, zeros, sizeof(zeros)) == 0;
 		watched[i].block = NULL;
 	}
+}
+
+void __wrap_free(void *p)
+{
+	watch(p);
 	__real_free(p);
+}
+
+void __wrap_base_slab_give(struct base_slab *slab, void *object)
+{
+	watch(object);
+	__real_base_slab_give(slab, object);
 }
 
 /* --- packets -------------------------------------------------------------------------------- */
