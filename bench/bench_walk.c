@@ -299,6 +299,7 @@ static void take_batch(struct bench_walk *walk, enum bench_op op, uint32_t size)
 
 double bench_walk_round(struct bench_walk *walk, enum bench_op op, uint32_t size)
 {
+	const unsigned n_pkts = BATCHES_PER_ROUND * BATCH;
 	uint64_t cycles = 0;
 
 	for (unsigned i = 0; i < BATCHES_PER_ROUND; i++) {
@@ -312,5 +313,5 @@ double bench_walk_round(struct bench_walk *walk, enum bench_op op, uint32_t size
 		/* What the worker has to say is heard, as when the handshake thread runs. */
 		dp_handshake_round(walk->dp->handshake, base_clock_now_ns());
 	}
-	return (double)cycles / (BATCHES_PER_ROUND * BATCH);
+	return (double)cycles / n_pkts;
 }

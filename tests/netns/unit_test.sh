@@ -83,7 +83,8 @@ exposure_is_small() {
 write_root() {
 	cat >"$LAB_DIR/root.sh" <<-EOF
 		set -e
-		mount --make-rprivate /
+		# the root of a chroot is no mount, and cannot be told
+		mount --make-rprivate / || true
 		mount -t tmpfs tmpfs "$LAB_DIR/sys"
 		mkdir "$LAB_DIR/sys/up" "$LAB_DIR/sys/work" "$LAB_DIR/sys/root"
 		mount -t overlay overlay -o "lowerdir=/,upperdir=$LAB_DIR/sys/up,workdir=$LAB_DIR/sys/work" "$LAB_DIR/sys/root"
@@ -114,7 +115,7 @@ write_root() {
 
 start_systemd() {
 	write_root
-	"${GW_EXEC[@]}" unshare --fork --pid --kill-child --mount --uts --ipc --cgroup \
+	"${GW_EXEC[@]}" unshare --fork --pid --kill-child --mount --propagation unchanged --uts --ipc --cgroup \
 		bash "$LAB_DIR/root.sh" >"$LAB_DIR/systemd.log" 2>&1 </dev/null &
 	LAB_PIDS+=($!)
 	wait_for 20 find_systemd && wait_for 20 in_unit systemctl is-system-running && return
