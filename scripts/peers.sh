@@ -68,7 +68,7 @@ install_crate() {
 	need_cargo || { missing "$name" "no cargo; install rustc-web and cargo-web"; return; }
 	say "... cargo install $2 ${VERSION[$1]} (a minute or two)"
 	cargo install --quiet --locked --root "$PEERS/$name" "$2@=${VERSION[$1]}" >"$log" 2>&1 ||
-		{ missing "$name" "cargo: $(grep -m 1 error "$log" || tail -n 1 "$log")"; return; }
+		{ missing "$name" "cargo: $(grep -m 1 'requires rustc' "$log" || grep -m 1 error "$log" || tail -n 1 "$log")"; return; }
 	crate=$(find "${CARGO_HOME:-$HOME/.cargo}/registry/cache" -name "$pin.crate" | head -n 1)
 	if ! (cd "${crate%/*}" && sha256sum --quiet --check "$PINS/$name.sha256") >&2; then
 		rm -rf "${PEERS:?}/$name"

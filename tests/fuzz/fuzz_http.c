@@ -26,6 +26,11 @@ static void quiet(enum base_log_level level, const char *category, const char *l
 	(void)level, (void)category, (void)line;
 }
 
+static void remove_socket(void)
+{
+	unlink(config.socket);
+}
+
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
 	static struct ctl_api_sources sources;
@@ -50,7 +55,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 	api = ctl_api_new(service, &sources, &why);
 	if (!api)
 		fprintf(stderr, "%s\n", why.text);
-	FUZZ_CHECK(api);
+	FUZZ_CHECK(api && atexit(remove_socket) == 0);
 	return 0;
 }
 
