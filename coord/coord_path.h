@@ -90,9 +90,12 @@ BASE_MUST_CHECK int coord_paths_status(const struct coord_paths *paths,
 	X(PINGS_SENT, "pings_sent")                                                                \
 	X(PONGS_SENT, "pongs_sent")                                                                \
 	X(PONGS_RECEIVED, "pongs_received")                                                        \
-	X(UNKNOWN_SENDER, "unknown_sender") X(FORGED, "forged") X(MALFORMED, "malformed")          \
-		X(UNKNOWN_TYPE, "unknown_type") X(UNASKED_PONG, "unasked_pong")                    \
-			X(RATE_LIMITED, "rate_limited")
+	X(UNKNOWN_SENDER, "unknown_sender")                                                        \
+	X(FORGED, "forged")                                                                        \
+	X(MALFORMED, "malformed")                                                                  \
+	X(UNKNOWN_TYPE, "unknown_type")                                                            \
+	X(UNASKED_PONG, "unasked_pong")                                                            \
+	X(RATE_LIMITED, "rate_limited")
 enum coord_path_counter {
 #define COORD_PATH_COUNTER_ENUM(name, text) COORD_PATH_##name,
 	COORD_PATH_COUNTERS(COORD_PATH_COUNTER_ENUM)
