@@ -89,7 +89,7 @@ void wg_device_free(struct wg_device *device)
 	free(device->buckets);
 	free(device->numbers);
 	wg_allowedips_free(device->allowed_ips);
-	wg_deadlines_fini(&device->deadlines);
+	base_deadlines_fini(&device->deadlines);
 	wg_slab_free(device->slab);
 	wg_index_table_free(device->indices);
 	buf_free(device->seal_buf);
@@ -161,9 +161,9 @@ void wg_device_usage(const struct wg_device *device, size_t *ret_keypairs, size_
 
 void wg_tick(struct wg_device *device, uint64_t now_ns)
 {
-	struct wg_deadline *first;
+	struct base_deadline *first;
 
-	while ((first = wg_deadlines_first(&device->deadlines)) && first->at_ns <= now_ns) {
+	while ((first = base_deadlines_first(&device->deadlines)) && first->at_ns <= now_ns) {
 		struct wg_peer *peer =
 			(struct wg_peer *)((char *)first - offsetof(struct wg_peer, deadline));
 
@@ -171,13 +171,13 @@ void wg_tick(struct wg_device *device, uint64_t now_ns)
 		/* Each action moves its time on; if activity noted meanwhile is due already, it
 		 * waits for the next tick, so that this loop ends. */
 		if (first->at_ns <= now_ns)
-			wg_deadlines_set(&device->deadlines, first, now_ns + 1);
+			base_deadlines_set(&device->deadlines, first, now_ns + 1);
 	}
 }
 
 uint64_t wg_next_deadline_ns(const struct wg_device *device)
 {
-	const struct wg_deadline *first = wg_deadlines_first(&device->deadlines);
+	const struct base_deadline *first = base_deadlines_first(&device->deadlines);
 
 	return first ? first->at_ns : BASE_NEVER_NS;
 }

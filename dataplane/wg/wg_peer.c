@@ -165,7 +165,7 @@ static int peer_new(
 
 	rc = hash_reserve(device, device->n_peers + 1);
 	if (rc == 0)
-		rc = wg_deadlines_reserve(&device->deadlines, device->n_peers + 1);
+		rc = base_deadlines_reserve(&device->deadlines, device->n_peers + 1);
 	if (rc < 0)
 		return rc;
 	peer = calloc(1, peer_bytes(device));
@@ -267,7 +267,7 @@ void wg_peer_remove(struct wg_device *device, struct wg_peer *peer)
 	hash_unlink(peer);
 	device->n_peers--;
 	wg_handshake_reset(peer);
-	wg_deadlines_set(&device->deadlines, &peer->deadline, BASE_NEVER_NS);
+	base_deadlines_set(&device->deadlines, &peer->deadline, BASE_NEVER_NS);
 	if (wg_device_is_whole(device)) {
 		wg_packet_staged_clear(peer);
 		allowed_ips_clear(peer);
@@ -283,7 +283,7 @@ void wg_peer_remove(struct wg_device *device, struct wg_peer *peer)
 void wg_peer_schedule(struct wg_peer *peer, uint64_t now_ns)
 {
 	if (!peer->is_dead)
-		wg_deadlines_set(&peer->device->deadlines, &peer->deadline,
+		base_deadlines_set(&peer->device->deadlines, &peer->deadline,
 			wg_timers_next_ns(&peer->timers, peer->activity, now_ns));
 }
 

@@ -9,8 +9,8 @@
 
 #include "wg.h"
 
+#include "base_deadlines.h"
 #include "wg_cookie.h"
-#include "wg_deadlines.h"
 #include "wg_index.h"
 #include "wg_noise.h"
 #include "wg_ratelimit.h"
@@ -41,7 +41,7 @@ struct wg_peer {
 	uint64_t stamp_unix_ns;                       /* what our last initiation said */
 
 	struct wg_timers timers;
-	struct wg_deadline deadline;
+	struct base_deadline deadline;
 	struct wg_activity *activity;
 	size_t n_keypairs; /* out of the slab */
 
@@ -71,7 +71,7 @@ struct wg_device {
 	uint64_t under_load_until_ns;
 	struct wg_index_table *indices; /* to a tagged handshake or a keypair, see wg_handshake.c */
 	struct wg_slab *slab;
-	struct wg_deadlines deadlines;
+	struct base_deadlines deadlines;
 	struct wg_peer *peers;
 	struct wg_peer **buckets;  /* live peers by public key */
 	size_t n_buckets, n_peers; /* n_buckets is a power of two */

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Each timer of the table in wg_timers.c at its edges, and the heap of deadlines against a naive twin. */
-#include "wg_deadlines.h"
+/* Each timer of the table in wg_timers.c at its edges. */
 #include "wg_test.h"
 #include "wg_timers.h"
 
@@ -145,48 +144,6 @@ static void test_wipe_and_look(void **state)
 	assert_false(wg_timers_has_session(&f.timers, T0 + 180 * S));
 }
 
-/* --- deadlines -------------------------------------------------------------------------------- */
-
-#define N 300
-
-static void test_heap_twin(void **state)
-{
-	static struct wg_deadline items[N];
-	uint64_t at[N], earliest;
-	struct wg_deadlines heap = {0};
-
-	assert_int_equal(wg_deadlines_reserve(&heap, N), 0);
-	assert_null(wg_deadlines_first(&heap));
-	for (unsigned i = 0; i < N; i++)
-		at[i] = BASE_NEVER_NS;
-	for (unsigned round = 0; round < 20000; round++) {
-		unsigned i = test_random() % N;
-		size_t n = 0;
-
-		at[i] = test_random() % 4 == 0 ? BASE_NEVER_NS : test_random() % 1000;
-		wg_deadlines_set(&heap, &items[i], at[i]);
-		earliest = BASE_NEVER_NS;
-		for (unsigned j = 0; j < N; j++) {
-			n += at[j] != BASE_NEVER_NS;
-			earliest = at[j] < earliest ? at[j] : earliest;
-		}
-		assert_int_equal(heap.n, n);
-		if (n > 0)
-			assert_int_equal(wg_deadlines_first(&heap)->at_ns, earliest);
-		else
-			assert_null(wg_deadlines_first(&heap));
-	}
-	for (uint64_t last = 0; wg_deadlines_first(&heap);) {
-		struct wg_deadline *first = wg_deadlines_first(&heap);
-
-		assert_true(first->at_ns >= last);
-		last = first->at_ns;
-		wg_deadlines_set(&heap, first, BASE_NEVER_NS);
-		assert_int_equal(first->place, 0);
-	}
-	wg_deadlines_fini(&heap);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -196,7 +153,6 @@ int main(void)
 		cmocka_unit_test(test_passive_keepalive),
 		cmocka_unit_test(test_persistent),
 		cmocka_unit_test(test_wipe_and_look),
-		cmocka_unit_test(test_heap_twin),
 	};
 
 	test_seed();

@@ -1,25 +1,25 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The heap of deadlines. Thread: the device's. See wg_deadlines.h. */
-#include "wg_deadlines.h"
+/* The heap of deadlines. Thread: its owner's. See base_deadlines.h. */
+#include "base_deadlines.h"
 
 #include <stdlib.h>
 
-void wg_deadlines_fini(struct wg_deadlines *deadlines)
+void base_deadlines_fini(struct base_deadlines *deadlines)
 {
 	free(deadlines->heap);
-	*deadlines = (struct wg_deadlines){0};
+	*deadlines = (struct base_deadlines){0};
 }
 
-int wg_deadlines_reserve(struct wg_deadlines *deadlines, size_t n)
+int base_deadlines_reserve(struct base_deadlines *deadlines, size_t n)
 {
 	size_t capacity = deadlines->capacity ? deadlines->capacity : 16;
-	struct wg_deadline **heap;
+	struct base_deadline **heap;
 
 	if (n <= deadlines->capacity)
 		return 0;
 	while (capacity < n)
 		capacity *= 2;
-	heap = realloc(deadlines->heap, (capacity + 1) * sizeof(struct wg_deadline *));
+	heap = realloc(deadlines->heap, (capacity + 1) * sizeof(struct base_deadline *));
 	if (!heap)
 		return -ENOMEM;
 	deadlines->heap = heap;
@@ -27,16 +27,16 @@ int wg_deadlines_reserve(struct wg_deadlines *deadlines, size_t n)
 	return 0;
 }
 
-static void put(struct wg_deadlines *deadlines, size_t place, struct wg_deadline *deadline)
+static void put(struct base_deadlines *deadlines, size_t place, struct base_deadline *deadline)
 {
 	deadlines->heap[place] = deadline;
 	deadline->place = place;
 }
 
 /* @place is free: bring @deadline there, or where the order wants it. */
-static void settle(struct wg_deadlines *deadlines, size_t place, struct wg_deadline *deadline)
+static void settle(struct base_deadlines *deadlines, size_t place, struct base_deadline *deadline)
 {
-	struct wg_deadline **heap = deadlines->heap;
+	struct base_deadline **heap = deadlines->heap;
 	size_t child;
 
 	while (place > 1 && heap[place / 2]->at_ns > deadline->at_ns) {
@@ -54,7 +54,8 @@ static void settle(struct wg_deadlines *deadlines, size_t place, struct wg_deadl
 	put(deadlines, place, deadline);
 }
 
-void wg_deadlines_set(struct wg_deadlines *deadlines, struct wg_deadline *deadline, uint64_t at_ns)
+void base_deadlines_set(
+	struct base_deadlines *deadlines, struct base_deadline *deadline, uint64_t at_ns)
 {
 	size_t place = deadline->place;
 
@@ -62,7 +63,7 @@ void wg_deadlines_set(struct wg_deadlines *deadlines, struct wg_deadline *deadli
 	if (at_ns != BASE_NEVER_NS) {
 		settle(deadlines, place ? place : ++deadlines->n, deadline);
 	} else if (place) {
-		struct wg_deadline *last = deadlines->heap[deadlines->n--];
+		struct base_deadline *last = deadlines->heap[deadlines->n--];
 
 		deadline->place = 0;
 		if (last != deadline)
