@@ -18,3 +18,10 @@ const char *coord_path_counter_name(enum coord_path_counter counter)
 
 	return counter < BASE_ARRAY_LEN(texts) ? texts[counter] : "unknown";
 }
+
+const char *coord_netmap_counter_name(enum coord_netmap_counter counter)
+{
+	static const char *const texts[] = {COORD_NETMAP_COUNTERS(TEXT)};
+
+	return counter < BASE_ARRAY_LEN(texts) ? texts[counter] : "unknown";
+}
