@@ -193,9 +193,13 @@ void in_filter_free(struct in_filter *filter)
  * keeps the marks and ages of its flows in one cache line, so that a miss costs one line.
  */
 #define BUCKET_FLOWS 8u
-/* Ages count in units of 2^30 ns, a little more than a second: a shift instead of a division. */
-#define TICK_SHIFT 30
-#define IDLE_TICKS ((uint32_t)(IN_FLOW_IDLE_S * UINT64_C(1000000000) >> TICK_SHIFT))
+/*
+ * Ages count in units of 2^32 ns, some four seconds: a shift instead of a division, and a memo holds for as long as
+ * a tick, so that peers with a few packets a second do not go to the table with each.
+ */
+#define TICK_SHIFT 32
+#define IDLE_TICKS ((uint32_t)(IN_FLOW_IDLE_S * UINT64_C(1000000000) >> TICK_SHIFT) + 1)
+#define EPOCH_NUMBER_ONE (UINT64_C(1) << 32)
 
 /* A packet as it looks when it comes in; the same bytes for the same flow, no holes. */
 struct flow_key {
@@ -280,7 +284,7 @@ struct in_flows *in_flows_new(uint32_t max)
 	if (!flows)
 		return NULL;
 	flows->bucket_mask = n_buckets - 1;
-	flows->epoch.number = 1;
+	flows->epoch.number = EPOCH_NUMBER_ONE;
 	flows->buckets = base_huge_new(n_buckets * sizeof(struct bucket));
 	if (!flows->buckets) {
 		in_flows_free(flows);
@@ -379,6 +383,11 @@ static void add_one64(_Atomic uint64_t *counter)
 		memory_order_relaxed);
 }
 
+static uint16_t group_of(const struct in_flows *flows, uint32_t mark)
+{
+	return (uint16_t)(mark & flows->bucket_mask & (IN_FLOW_GROUPS - 1));
+}
+
 /* Bring the flow in, or up to date. */
 static void remember(struct in_flows *flows, const struct flow_key *key, uint32_t tick)
 {
@@ -396,22 +405,31 @@ static void remember(struct in_flows *flows, const struct flow_key *key, uint32_
 		add_one32(&flows->live);
 	} else if (is_alive(bucket, place, tick)) {
 		add_one64(&flows->evicted);
-		flows->epoch.number++;
+		/* Its memo is void, wherever that is. No 2^32 of them fit into one epoch's time. */
+		flows->epoch.evictions[group_of(flows, mark)]++;
 	}
 	bucket->marks[place] = mark;
 	bucket->ticks[place] = tick;
 	bucket->keys[place] = *key;
 }
 
+static uint64_t epoch_of(const struct in_flows *flows, uint16_t group)
+{
+	return flows->epoch.number | flows->epoch.evictions[group];
+}
+
 static struct in_flow_memo memo_of(const struct in_flows *flows, const struct flow_key *key)
 {
 	bool is_v4 = key->version == BASE_FAMILY_V4;
+	uint64_t sum = sum_key(flows, key);
+	uint16_t group = group_of(flows, (uint32_t)(sum >> 32));
 
 	/* A key is what comes back: its source is where the packet goes. */
 	return (struct in_flow_memo){
-		.flow = is_v4 ? key->dst.w[0] << 32 | key->src.w[0] : sum_key(flows, key),
-		.epoch = flows->epoch.number,
+		.flow = is_v4 ? key->dst.w[0] << 32 | key->src.w[0] : sum,
+		.epoch = epoch_of(flows, group),
 		.ports = (uint32_t)key->dst_port << 16 | key->src_port,
+		.group = group,
 		.proto = key->proto,
 		.version = key->version,
 	};
@@ -444,14 +462,14 @@ void in_flows_note(struct in_flows *flows, struct in_flow_memo *memo,
 
 	if (now_ns >= flows->epoch.end_ns) {
 		flows->epoch.end_ns = (uint64_t)tick << TICK_SHIFT;
-		flows->epoch.number++;
+		flows->epoch.number += EPOCH_NUMBER_ONE;
 	}
 	fresh = memo_of(flows, &key);
 	if (is_memo_equal(memo, &fresh))
 		return;
 	remember(flows, &key, tick);
 	/* Remembering it may have ended the epoch. */
-	fresh.epoch = flows->epoch.number;
+	fresh.epoch = epoch_of(flows, fresh.group);
 	*memo = fresh;
 }
 

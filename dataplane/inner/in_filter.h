@@ -41,7 +41,7 @@ void in_filter_free(struct in_filter *filter);
 
 struct in_flows;
 
-/** A flow without packets either way is forgotten after this (RFC 4787, REQ-5). */
+/** A flow without packets either way is forgotten after this and at most five seconds (RFC 4787, REQ-5). */
 #define IN_FLOW_IDLE_S 300
 
 /**
@@ -77,18 +77,23 @@ enum in_verdict in_filter_inbound(const struct in_filter *filter, struct in_flow
  */
 struct in_flow_memo {
 	uint64_t flow;  /* IPv4: both addresses; IPv6: fingerprint of all that makes the flow */
-	uint64_t epoch; /* of the table when it was noted */
+	uint64_t epoch; /* of its group when it was noted */
 	uint32_t ports;
+	uint16_t group;
 	uint8_t proto, version;
 };
 
+#define IN_FLOW_GROUPS 4096u
+
 /**
- * The first member of struct in_flows. A flow noted in this epoch is in the table, and its age is right: an epoch
- * ends with the table's tick, and when a flow is pushed out before its time.
+ * The first member of struct in_flows. A flow noted in this epoch of its group is in the table, and its age is right. An
+ * epoch ends for all groups with the table's tick, and for one group when a flow of it is pushed out before its time.
+ * Were that the end for all, one crowded place among thousands would send every peer's next packet to the table.
  */
 struct in_flows_epoch {
-	uint64_t number; /* never 0 */
+	uint64_t number; /* in the upper half, never 0 there; the lower one is the group's */
 	uint64_t end_ns;
+	uint32_t evictions[IN_FLOW_GROUPS];
 };
 
 /** Was this flow the last one, and in this epoch? Exact for IPv4; false for IPv6. */
@@ -96,7 +101,8 @@ static inline bool in_flow_is_noted4(const struct in_flows_epoch *epoch,
 	const struct in_flow_memo *memo, const struct in_packet *packet, uint64_t now_ns)
 {
 	return packet->version == BASE_FAMILY_V4 && memo->version == BASE_FAMILY_V4 &&
-		memo->proto == packet->proto && memo->epoch == epoch->number &&
+		memo->proto == packet->proto &&
+		memo->epoch == (epoch->number | epoch->evictions[memo->group]) &&
 		now_ns < epoch->end_ns &&
 		memo->ports == ((uint32_t)packet->src_port << 16 | packet->dst_port) &&
 		memo->flow ==
