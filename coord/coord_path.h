@@ -29,6 +29,7 @@
 
 enum coord_path_kind { COORD_PATH_NONE, COORD_PATH_DIRECT, COORD_PATH_RELAY };
 
+/** None of these may call back into the paths. */
 struct coord_path_host {
 	/** Send a disco datagram from the tunnel's own port. */
 	void (*send)(void *ctx, const struct base_endpoint *to, const void *datagram, size_t len);
