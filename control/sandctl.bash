@@ -31,7 +31,7 @@ _sandctl() {
 	done
 	COMPREPLY=()
 	case $previous in
-	--socket | --out | --key | --preshared-key | --file)
+	--socket | -o | --out | --key | --preshared-key | --file)
 		mapfile -t COMPREPLY < <(compgen -f -- "$word")
 		return
 		;;
@@ -58,13 +58,13 @@ _sandctl() {
 		[[ ${COMP_WORDS[at + 1]} != remove ]] || words="$common $(_sandctl_names peers name)"
 		;;
 	trace) words="--peer --count --seconds $common" ;;
-	capture) words="--side --out --peer --count --seconds --snaplen --force $common" ;;
+	capture) words="--side -o --out --peer --count --seconds --snaplen --force $common" ;;
 	exec)
 		words="--timeout --env --cwd -- $common"
 		((COMP_CWORD != at + 1)) || words+=" $(_sandctl_names daemons id)"
 		;;
 	peer-config)
-		words="--endpoint --out --address --key --preshared-key $common"
+		words="--endpoint -o --out --address --key --preshared-key $common"
 		((COMP_CWORD != at + 1)) || words+=" $(_sandctl_names peers name)"
 		;;
 	esac

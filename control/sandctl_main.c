@@ -108,12 +108,12 @@ const struct cli_command cli_commands[] = {
 		"Interrupt it to end it early.\n",
 		trace_options, cli_trace},
 	{"capture",
-		"--side inner|outer --out FILE\n"
+		"--side inner|outer -o FILE\n"
 		"               [--peer NAME] [--count N] [--seconds S] [--snaplen BYTES] "
 		"[--force]",
 		"packets into a file for tcpdump, tshark or Wireshark",
 		"  --side SIDE      inner: decrypted packets; outer: Ethernet frames\n"
-		"  --out FILE       pcapng, mode 0600; - is standard output\n"
+		"  -o, --out FILE   pcapng, mode 0600; - is standard output\n"
 		"  --peer NAME      of this peer alone\n"
 		"  --count N        end after so many (default 10000)\n"
 		"  --seconds S      end after so long (default 60)\n"
@@ -123,7 +123,7 @@ const struct cli_command cli_commands[] = {
 		"Inner packets that were dropped are there too; the comment of each says what "
 		"became\n"
 		"of it. The gateway's log says who captured. Interrupt it to end it early. Live:\n"
-		"  sandctl capture --side inner --out - | tcpdump -nr -\n",
+		"  sandctl capture --side inner -o - | tcpdump -nr -\n",
 		capture_options, cli_capture},
 	{"daemons", "", "connected daemons", "", no_options, cli_daemons},
 	{"exec",
@@ -144,11 +144,11 @@ const struct cli_command cli_commands[] = {
 		exec_options, cli_exec},
 	{"peer-config",
 		"NAME [--endpoint HOST:PORT]\n"
-		"               [--out FILE] [--address ADDR] [--key FILE] [--preshared-key FILE]",
+		"               [-o FILE] [--address ADDR] [--key FILE] [--preshared-key FILE]",
 		"a configuration for the other end of the tunnel",
 		"  --endpoint HOST:PORT  where it reaches this gateway (default: the port's "
 		"address)\n"
-		"  --out FILE            write it there (mode 0600) instead of standard output\n"
+		"  -o, --out FILE        write it there (mode 0600) instead of standard output\n"
 		"  --address ADDR        its address in the mesh (default: a free one)\n"
 		"  --key FILE            its private key (default: a new one is made)\n"
 		"  --preshared-key FILE  a preshared key (sandd-gw keygen makes one)\n"
@@ -235,15 +235,20 @@ int cli_next_option(struct cli *cli, int argc, char **argv)
 {
 	const struct option *own = cli->command ? cli->command->options : no_options;
 	struct option options[OPTIONS_MAX] = {0};
+	/* Before the command the first word ends the options; after it they may be mixed. */
+	const char *letters = cli->command ? ":" : "+:";
 	int option, verdict;
 	size_t n = 0;
 
 	for (; own[n].name; n++)
 		options[n] = own[n];
 	memcpy(&options[n], common_options, sizeof(common_options));
+	/* -o is the one short option that commands have, as it is with other programs that write a file. */
+	for (size_t i = 0; i < n; i++)
+		if (options[i].val == 'o')
+			letters = ":o:";
 	do {
-		/* Before the command the first word ends the options; after it they may be mixed. */
-		option = getopt_long(argc, argv, cli->command ? ":" : "+:", options, NULL);
+		option = getopt_long(argc, argv, letters, options, NULL);
 		if (option == '?' || option == ':')
 			return wrong_option(cli, option, argv);
 		if (option == -1)

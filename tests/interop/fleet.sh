@@ -229,7 +229,7 @@ peer_start() {
 	program_words
 	WG_PROCESS_FOREGROUND=1 "${P_EXEC[@]}" "${WORDS[@]}" >>"$LAB_DIR/p$N.log" 2>&1 &
 	echo $! >"$PID_FILE"
-	wait_for 20 in_p wg show "$WG" || { tail -n 5 "$LAB_DIR/p$N.log"; return 1; }
+	wait_for 60 in_p wg show "$WG" || { tail -n 5 "$LAB_DIR/p$N.log"; return 1; }
 	in_p ip link set "$WG" mtu "$LAB_MTU"
 	lab_address p "$WG" "$IN4/24" "$IN6/64"
 }
@@ -302,6 +302,11 @@ wire_has() {
 	got=$(wire_count "$@")
 	echo "$1 to $2: $got of $3, wanted $wanted"
 	((got >= wanted))
+}
+
+# What watches the wire may be late.
+wire_comes_to() {
+	wait_for 60 wire_has "$@" || wire_has "$@"
 }
 
 # When this peer's last session came to be.

@@ -47,7 +47,7 @@ stranger() {
 
 	since=$(mark)
 	! in_initiator ping -q -c 1 -w 6 "$(inner4 responder)" || return 1
-	wire_has 1 "$(outer initiator)" "$(outer responder)" initiation "$since" || return 1
+	wire_comes_to 1 "$(outer initiator)" "$(outer responder)" initiation "$since" || return 1
 	! wire_has 1 "$(outer responder)" "$(outer initiator)" response "$since"
 }
 
@@ -57,7 +57,7 @@ wrong_preshared_key() {
 	since=$(mark)
 	peer_config "$KEY" "$LAB_DIR/psk"
 	! in_initiator ping -q -c 1 -w 7 "$(inner4 responder)" || return 1
-	wire_has 1 "$(outer responder)" "$(outer initiator)" response "$since"
+	wire_comes_to 1 "$(outer responder)" "$(outer initiator)" response "$since"
 }
 
 right_keys() {
@@ -70,8 +70,8 @@ begun_by_initiator() {
 	local since
 
 	since=$(<"$LAB_DIR/p$N.met")
-	wire_has 1 "$(outer initiator)" "$(outer responder)" initiation "$since" || return 1
-	wire_has 1 "$(outer responder)" "$(outer initiator)" response "$since" || return 1
+	wire_comes_to 1 "$(outer initiator)" "$(outer responder)" initiation "$since" || return 1
+	wire_comes_to 1 "$(outer responder)" "$(outer initiator)" response "$since" || return 1
 	! wire_has 1 "$(outer responder)" "$(outer initiator)" initiation "$since"
 }
 
@@ -96,7 +96,7 @@ published_daemon() {
 	"${P_EXEC[@]}" "$PEERS/sandd-daemon/bin/sandd" --server-url "ws://$GW4:8765/ws" \
 		--daemon-id "$id" --reconnect-interval 1 >"$LAB_DIR/sandd.$N" 2>&1 &
 	daemon=$!
-	wait_for 30 daemon_is_there "$id" || { cat "$LAB_DIR/sandd.$N"; code=1; }
+	wait_for 60 daemon_is_there "$id" || { cat "$LAB_DIR/sandd.$N"; code=1; }
 	got=$(gwctl exec "$id" -- "echo from $id; ip -o -4 address show dev $WG") || code=$?
 	kill "$daemon"
 	wait "$daemon" 2>/dev/null || true
@@ -115,8 +115,7 @@ keepalives() {
 	local since
 
 	since=$(mark)
-	wait_for 30 wire_has 5 "$(outer initiator)" "$(outer responder)" keepalive "$since" ||
-		wire_has 5 "$(outer initiator)" "$(outer responder)" keepalive "$since"
+	wire_comes_to 5 "$(outer initiator)" "$(outer responder)" keepalive "$since"
 }
 
 # --- udp: every size ----------------------------------------------------------------------------
@@ -166,7 +165,7 @@ moves() {
 # It speaks first, so that the gateway learns where it is; in this session: a new one, after 15 s of silence,
 # would hide that the gateway does not follow.
 reached_at() {
-	in_p ping -q -i 0.2 -c 3 -w 12 "$GW4" || return 1
+	in_p ping -q -i 0.2 -c 3 -w 14 "$GW4" || return 1
 	fleet_status | jq -e --arg at "$1" '.endpoint, $at, .endpoint == $at' || return 1
 	in_gw ping -q -i 0.2 -c 3 -w 20 "$IN6"
 }
@@ -228,9 +227,7 @@ rekeys() {
 	echo "$born" >"$LAB_DIR/p$N.born"
 	sleep "$(awk -v born="$born" -v now="$(mark)" -v due=$((REKEY_AFTER_S - 5)) \
 		'BEGIN { left = born + due - now; print (left > 0 ? left : 0) }')"
-	in_initiator ping -q -i 0.2 -c 75 -w 30 "$(inner4 responder)" >"$LAB_DIR/ping.$N" || true
-	cat "$LAB_DIR/ping.$N"
-	grep -q '75 received, 0% packet loss' "$LAB_DIR/ping.$N" || return 1
+	in_initiator "$REPO/tests/netns/pings.py" 0.2 75 "$(inner4 responder)" || return 1
 	awk -v born="$born" -v now="$(wire_session_time)" 'BEGIN {
 		print "sessions at " born " and " now; exit !(now > born + 60) }'
 }
@@ -239,7 +236,7 @@ rekey_by_initiator() {
 	local since
 
 	since=$(<"$LAB_DIR/p$N.born")
-	wire_has 1 "$(outer initiator)" "$(outer responder)" initiation "$since" || return 1
+	wire_comes_to 1 "$(outer initiator)" "$(outer responder)" initiation "$since" || return 1
 	! wire_has 1 "$(outer responder)" "$(outer initiator)" initiation "$since"
 }
 
@@ -265,7 +262,7 @@ peer_restarts() {
 section_load() {
 	start_flood
 	check "$KIND: gateway is killed under load and comes back" gateway_returns
-	check "$KIND: gateway asks for cookies" wait_for 20 drops_reach handshake_cookie_sent 1
+	check "$KIND: gateway asks for cookies" wait_for 60 drops_reach handshake_cookie_sent 1
 	each "under load: a cookie, an initiation with it, a tunnel" cookie_exchange
 	kill "${FLOOD_PIDS[@]}"
 	wait "${FLOOD_PIDS[@]}" 2>/dev/null || true
@@ -335,7 +332,7 @@ blocked() {
 	EOF
 	! in_initiator ping -q -i 0.5 -c 100 -w "$BLOCKED_S" "$(inner4 responder)" || return 1
 	if [[ $ROLE == responder ]]; then
-		wire_has 1 "$GW_OUT" "$OUT" initiation "$since" || return 1
+		wire_comes_to 1 "$GW_OUT" "$OUT" initiation "$since" || return 1
 	fi
 	in_p nft delete table inet blocked
 	ping_through initiator "$RECOVERS_S" && ping_through responder "$RECOVERS_S"

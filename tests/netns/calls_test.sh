@@ -31,7 +31,7 @@ calls_are_few() {
 	tid=$(worker_tid)
 	strace -c -U calls,name -p "$tid" -o "$LAB_DIR/calls" 2>"$LAB_DIR/strace" &
 	strace=$!
-	wait_for 5 grep -q attached "$LAB_DIR/strace"
+	wait_for 30 grep -q attached "$LAB_DIR/strace"
 	before=$(gwctl stats --json)
 	tcp_transfer gw peer "$PEER4" "$TCP_MB"
 	tcp_transfer peer gw "$GW4" "$TCP_MB"

@@ -6,12 +6,12 @@
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
-# Ends within 30 s with 1, and its last words hold WHAT.
+# Ends within a minute with 1, and its last words hold WHAT.
 ends_saying() {
 	local what=$1 pid=$GW_PID code=0
 
 	GW_PID=""
-	timeout 30 tail --pid="$pid" -f /dev/null || { kill -9 "$pid"; return 1; }
+	timeout 60 tail --pid="$pid" -f /dev/null || { kill -9 "$pid"; return 1; }
 	wait "$pid" || code=$?
 	tail -n 5 "$LAB_DIR/gw.log"
 	((code == 1)) && tail -n 5 "$LAB_DIR/gw.log" | grep -q "$what"

@@ -47,7 +47,8 @@ def capture(device, port, message_type=DATA):
     """The UDP payload of the next message that leaves through the device for the port."""
     with socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(3)) as tap:
         tap.bind((device, 0))
-        tap.settimeout(10)
+        tap.settimeout(60)
+        print("ready", flush=True)
         while True:
             packet, where = tap.recvfrom(65535)
             if where[1] != ETH_P_IP or packet[9] != PROTO_UDP:

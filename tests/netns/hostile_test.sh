@@ -17,20 +17,18 @@ is_counted() {
 
 	before=$(drops "$reason")
 	hostile "$kind" "$address" "$GW_PORT" "$COUNT"
-	wait_for 5 drops_reach "$reason" $((before + COUNT)) || drops_reach "$reason" $((before + COUNT))
+	drops_come_to "$reason" $((before + COUNT))
 }
 
 # A real message of the peer, again (the first one was taken) or with another counter.
 real_message_again() {
-	local kind=$1 reason=$2 before sender
+	local kind=$1 reason=$2 before
 
 	before=$(drops "$reason")
-	hostile "$kind" "$GW_UNDER4" "$GW_PORT" "$COUNT" under0 &
-	sender=$!
-	sleep 0.5
-	in_peer ping -q -i 0.2 -c 3 -w 5 "$GW4"
-	wait "$sender"
-	wait_for 5 drops_reach "$reason" $((before + COUNT)) || drops_reach "$reason" $((before + COUNT))
+	hostile_start "$kind" "$GW_UNDER4" "$GW_PORT" "$COUNT" under0 || return 1
+	ping_from peer "$GW4"
+	wait "$HOSTILE_PID"
+	drops_come_to "$reason" $((before + COUNT))
 }
 
 lying_inner_length() {
@@ -38,7 +36,7 @@ lying_inner_length() {
 
 	before=$(drops bad_inner)
 	hostile bad_inner "$GW4" 0 "$COUNT" "$LAB_WG"
-	wait_for 5 drops_reach bad_inner $((before + COUNT)) || drops_reach bad_inner $((before + COUNT))
+	drops_come_to bad_inner $((before + COUNT))
 }
 
 wrong_inner_source() {
@@ -46,9 +44,9 @@ wrong_inner_source() {
 
 	before=$(drops wrong_source)
 	in_peer ip addr add 10.9.0.77/32 dev "$LAB_WG"
-	in_peer ping -q -I 10.9.0.77 -i 0.2 -c 5 -w 2 "$GW4" || true
+	in_peer ping -q -I 10.9.0.77 -i 0.2 -c 5 -W 1 "$GW4" || true
 	in_peer ip addr del 10.9.0.77/32 dev "$LAB_WG"
-	wait_for 5 drops_reach wrong_source $((before + 5))
+	drops_come_to wrong_source $((before + 5))
 }
 
 endpoint_is_unmoved() {

@@ -40,7 +40,35 @@ need_lab() {
 
 # ping_from gw|peer ADDRESS: three answers, in spite of a first one that waits for a handshake.
 ping_from() {
-	"in_$1" ping -q -i 0.2 -c 3 -w 12 "$2"
+	"in_$1" ping -q -i 0.2 -c 3 -w 30 "$2"
+}
+
+# no_ping_is_lost FROM INTERVAL_S COUNT ADDRESS: however long an answer takes; --from ADDRESS goes before. See there.
+no_ping_is_lost() {
+	local from=in_$1
+
+	shift
+	"$from" "$REPO/tests/netns/pings.py" "$@"
+}
+
+# pings_start INTERVAL_S ADDRESS COMMAND...: the same until pings_end, begun by COMMAND (GW_EXEC or PEER_EXEC).
+pings_start() {
+	local interval=$1 address=$2
+
+	shift 2
+	"$@" "$REPO/tests/netns/pings.py" "$interval" 0 "$address" >"$LAB_DIR/pings" 2>&1 &
+	PINGS_PID=$!
+	LAB_PIDS+=("$PINGS_PID")
+	wait_for 30 grep -q begun "$LAB_DIR/pings"
+}
+
+pings_end() {
+	local code=0
+
+	kill -INT "$PINGS_PID"
+	wait "$PINGS_PID" || code=1
+	cat "$LAB_DIR/pings"
+	return "$code"
 }
 
 no_ping_from() {
@@ -53,7 +81,7 @@ tcp_transfer() {
 
 	"in_$to" "$REPO/tests/netns/tcp.py" serve "$address" "$port" >"$LAB_DIR/tcp.$port" 2>&1 &
 	server=$!
-	wait_for 10 tcp_listens "$to" "$port" || { kill "$server"; return 1; }
+	wait_for 60 tcp_listens "$to" "$port" || { kill "$server"; return 1; }
 	sent=$("in_$from" "$REPO/tests/netns/tcp.py" send "$address" "$port" "$mb") ||
 		{ kill "$server" 2>/dev/null; return 1; }
 	wait "$server"
@@ -79,6 +107,36 @@ drops_reach() {
 	now=$(drops "$1")
 	echo "$1: $now, wanted $2"
 	((now >= $2))
+}
+
+# More than one call decides: as long as the machine needs.
+drops_come_to() {
+	wait_for 30 drops_reach "$@" || drops_reach "$@"
+}
+
+# sessions_are_due SINCE BEFORE: since then (in SECONDS) the gateway counted no more sessions than the protocol makes:
+# one after each 120 s. However slow the machine is.
+sessions_are_due() {
+	local n most=$(($2 + (SECONDS - $1) / 120))
+
+	n=$(n_sessions)
+	echo "$n sessions, $2 of them $((SECONDS - $1)) s ago; wanted at most $most"
+	((n <= most))
+}
+
+n_sessions() {
+	gwctl stats --json | jq .handshakes
+}
+
+# hostile.py in the background, as soon as it listens; its number in HOSTILE_PID.
+hostile_start() {
+	local out
+
+	out=$(mktemp -p "$LAB_DIR")
+	"${PEER_EXEC[@]}" "$REPO/tests/netns/hostile.py" "$@" >"$out" 2>&1 &
+	# shellcheck disable=SC2034 # for the caller
+	HOSTILE_PID=$!
+	wait_for 30 grep -q ready "$out" || { cat "$out"; return 1; }
 }
 
 # The gateway's own view of its one peer, or a field of it.

@@ -55,7 +55,7 @@ peer_start() {
 
 	WG_PROCESS_FOREGROUND=1 "${PEER_EXEC[@]}" wireguard-go "$dev" >>"$LAB_DIR/wg.log" 2>&1 &
 	LAB_PIDS+=($!)
-	wait_for 10 in_peer wg show "$dev" || return 1
+	wait_for 60 in_peer wg show "$dev" || return 1
 	in_peer wg set "$dev" listen-port $((PEER_PORT + n)) private-key "$LAB_DIR/peer$n.key"
 	peer_knows_gateway "$n"
 	in_peer ip link set "$dev" mtu "$LAB_MTU" up
@@ -73,7 +73,7 @@ peers_start() {
 }
 
 peer_pings() {
-	in_peer ping -q -i 0.05 -c "${2:-5}" -w 10 -I "10.9.0.$((10 + $1))" "$GW4"
+	in_peer ping -q -i 0.05 -c "${2:-5}" -w 30 -I "10.9.0.$((10 + $1))" "$GW4"
 }
 
 all_ping() {
@@ -131,23 +131,24 @@ owners_are_spread() {
 }
 
 many_at_once() {
-	local n pids=()
+	local n pids=() code=0
 
 	for ((n = 1; n <= PEERS; n++)); do
-		in_peer ping -q -i 0.002 -c 500 -w 20 -I "10.9.0.$((10 + n))" "$GW4" \
-			>"$LAB_DIR/ping$n" 2>&1 &
+		no_ping_is_lost peer --from "10.9.0.$((10 + n))" 0.002 500 "$GW4" >"$LAB_DIR/ping$n" 2>&1 &
 		pids+=($!)
 	done
-	wait "${pids[@]}" || true
+	for n in "${pids[@]}"; do
+		wait "$n" || code=1
+	done
 	cat "$LAB_DIR"/ping[0-9]*
-	[[ $(grep -l ' 0% packet loss' "$LAB_DIR"/ping[0-9]* | wc -l) == "$PEERS" ]]
+	return "$code"
 }
 
 queues_come_back() {
 	in_gw ip link del under0
-	wait_for 10 port_is gone || return 1
+	wait_for 30 port_is gone || return 1
 	underlay_make "$QUEUES"
-	wait_for 10 port_is up || return 1
+	wait_for 30 port_is up || return 1
 	all_ping
 }
 

@@ -29,18 +29,18 @@ lives_on() {
 		check "$role: tunnel is up" ping_from peer "$GW4"
 	fi
 	first=$(wg_handshake_time)
-	check "$role: $pings pings in $RUN_S s" no_ping_is_lost "$role" "$pings"
+	check "$role: $pings pings in $RUN_S s or more" pings_go_on "$role" "$pings"
 	check "$role: there was a rekey" rekeyed "$first"
 	check "$role: the gateway counted two sessions" two_handshakes
 	exit "$FAILED"
 }
 
-no_ping_is_lost() {
-	local from=peer to=$GW4
-
-	[[ $1 == responder ]] || { from=gw; to=$PEER4; }
-	"in_$from" ping -q -i "$INTERVAL_S" -c "$2" "$to" | tee "$LAB_DIR/ping"
-	grep -q "$2 received, 0% packet loss" "$LAB_DIR/ping"
+pings_go_on() {
+	if [[ $1 == responder ]]; then
+		no_ping_is_lost peer "$INTERVAL_S" "$2" "$GW4"
+	else
+		no_ping_is_lost gw "$INTERVAL_S" "$2" "$PEER4"
+	fi
 }
 
 rekeyed() {

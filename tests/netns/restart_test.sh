@@ -38,7 +38,7 @@ foreign_program_is_kept() {
 
 	gw_stop
 	in_gw ip link set dev under0 xdpgeneric obj "$LAB_DIR/foreign.o" sec xdp || return 1
-	in_gw timeout 20 "$SANDD_BUILD/control/sandd-gw" --config "$LAB_DIR/gw.yaml" \
+	in_gw timeout 60 "$SANDD_BUILD/control/sandd-gw" --config "$LAB_DIR/gw.yaml" \
 		>"$LAB_DIR/foreign.log" 2>&1 || code=$?
 	cat "$LAB_DIR/foreign.log"
 	((code == 1)) && grep -q foreign_pass "$LAB_DIR/foreign.log" || return 1

@@ -6,8 +6,16 @@
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
+# Longer than anything that is looked at takes.
+LOOK_S=300
+
 hostile() {
 	in_peer "$REPO/tests/netns/hostile.py" "$@"
+}
+
+# In the background, with a number of its own: gwctl is a function, and would have that of a shell.
+gwctl_start() {
+	"$SANDD_BUILD/control/sandctl" --socket "$LAB_DIR/api.sock" "$@" &
 }
 
 # A busy machine takes its time to start a program: what is looked at comes after the gateway says that it looks.
@@ -19,22 +27,23 @@ has_begun() {
 	(($(count_begun) > $1))
 }
 
-# look_at NAME SECONDS OPTIONS... -- CMD...: a trace or capture that runs while the command does; what it
-# printed is in $LAB_DIR/NAME.
+# look_at NAME OPTIONS... -- CMD...: a trace or capture that runs while the command does, and is then interrupted; what
+# it printed is in $LAB_DIR/NAME. What it is to see is answered before the command ends.
 look_at() {
-	local name=$1 seconds=$2 options=() pid begun
+	local name=$1 options=() pid begun
 
-	shift 2
+	shift
 	while [[ $1 != -- ]]; do
 		options+=("$1")
 		shift
 	done
 	shift
 	begun=$(count_begun)
-	gwctl "${options[@]}" --seconds "$seconds" >"$LAB_DIR/$name" 2>"$LAB_DIR/$name.err" &
+	gwctl_start "${options[@]}" --seconds "$LOOK_S" >"$LAB_DIR/$name" 2>"$LAB_DIR/$name.err"
 	pid=$!
-	wait_for 10 has_begun "$begun" || true
+	wait_for 30 has_begun "$begun" || true
 	"$@" || true
+	kill -INT "$pid" || true
 	if ! wait "$pid"; then
 		cat "$LAB_DIR/$name.err"
 		return 1
@@ -73,10 +82,10 @@ no_packets_are() {
 }
 
 forge_and_ping() {
-	hostile forge "$GW_UNDER4" "$GW_PORT" 3 under0 &
-	sleep 0.5
-	in_peer ping -q -i 0.2 -c 3 -w 5 "$GW4"
-	wait "$!"
+	hostile_start forge "$GW_UNDER4" "$GW_PORT" 3 under0
+	ping_from peer "$GW4"
+	wait "$HOSTILE_PID"
+	ping_from peer "$GW4"
 }
 
 # What no rule of the filter allows.
@@ -88,17 +97,17 @@ strangers() {
 	hostile garbage "$GW_UNDER4" "$GW_PORT" 3
 	hostile bad_mac "$GW_UNDER4" "$GW_PORT" 3
 	unwanted
-	in_peer ping -q -i 0.2 -c 2 -w 3 "$GW4"
+	ping_from peer "$GW4"
 }
 
 pings() {
-	in_peer ping -q -i 0.2 -c 3 -w 5 "$GW4"
-	in_peer ping -q -i 0.2 -c 3 -w 5 "$GW6"
 	unwanted
+	ping_from peer "$GW4"
+	ping_from peer "$GW6"
 }
 
 traces() {
-	check "trace runs" look_at trace 4 trace --json -- strangers
+	check "trace runs" look_at trace trace --json -- strangers
 	check "trace: the ping was delivered" trace_has trace '.verdict == "delivered" and .peer == "worker-1"
 		and .at == "deliver" and .inner.src == "'"$PEER4"'" and .inner.dst == "'"$GW4"'"
 		and .inner.proto == 1 and .src == "'"$PEER_UNDER4:$PEER_PORT"'" and .message.type == "data"'
@@ -108,13 +117,13 @@ traces() {
 	check "trace: a handshake for nobody" trace_has trace '.verdict == "handshake_bad_mac1" and .message.type == "initiation"'
 	check "trace: filtered" trace_has trace '.verdict == "filter_no_rule" and .inner.dst_port == 9 and .peer == "worker-1"'
 	check "trace: no bytes of anybody" trace_lacks trace 'has("data")'
-	check "trace of one peer runs" look_at one 4 trace --peer worker-1 --json -- strangers
+	check "trace of one peer runs" look_at one trace --peer worker-1 --json -- strangers
 	check "trace of one peer: its packets" trace_has one '.verdict == "delivered" and .peer == "worker-1"'
 	check "trace of one peer: not the strangers'" trace_lacks one '.verdict == "unknown_type"'
-	check "trace as text" look_at text 4 trace -- forge_and_ping
+	check "trace as text" look_at text trace -- forge_and_ping
 	check "text: a forged packet" line_has text "w0 +in +decap +DROP forged +worker-1 +from $PEER_UNDER4:[0-9]+ data #[0-9]+"
 	check "text: the ping" line_has text "delivered +worker-1 .* \| $PEER4 > $GW4 icmp echo request 84 B"
-	check "trace ends at its count" look_at count 20 trace --count 2 --json -- pings
+	check "trace ends at its count" look_at count trace --count 2 --json -- pings
 	check "trace: so many" jq -e '.records | length == 2' "$LAB_DIR/count"
 }
 
@@ -124,7 +133,7 @@ file_mode_is() {
 }
 
 captures() {
-	check "inner capture runs" look_at inner.out 4 capture --side inner --out "$LAB_DIR/inner.pcapng" -- pings
+	check "inner capture runs" look_at inner.out capture --side inner -o "$LAB_DIR/inner.pcapng" -- pings
 	check "inner: pings in" packets_are inner.pcapng "icmp.type == 8 && ip.src == $PEER4 && frame.packet_flags_direction == 1" 3
 	check "inner: answers out" packets_are inner.pcapng "icmp.type == 0 && ip.dst == $PEER4 && frame.packet_flags_direction == 2" 3
 	check "inner: IPv6 too" packets_are inner.pcapng "icmpv6.type == 128 && ipv6.src == $PEER6" 3
@@ -135,7 +144,7 @@ captures() {
 	check "inner: tcpdump reads it" tcpdump -nr "$LAB_DIR/inner.pcapng"
 	check "mode 0600" file_mode_is inner.pcapng 600
 	check "an old file stays" is_refused capture --side inner --out "$LAB_DIR/inner.pcapng"
-	check "outer capture runs" look_at outer.out 4 capture --side outer --snaplen 60 --force \
+	check "outer capture runs" look_at outer.out capture --side outer --snaplen 60 --force \
 		--out "$LAB_DIR/inner.pcapng" -- pings
 	check "outer: UDP to us" packets_are inner.pcapng "udp.dstport == $GW_PORT && ip.src == $PEER_UNDER4 && wg.type == 4" 6
 	check "outer: UDP from us" packets_are inner.pcapng "udp.srcport == $GW_PORT && ip.dst == $PEER_UNDER4" 6
@@ -147,10 +156,13 @@ captures() {
 
 # The reader at the other end of a pipe.
 piped_capture() {
-	gwctl capture --side inner --peer worker-1 --count 2 --out - 2>"$LAB_DIR/pipe.err" |
+	local begun
+
+	begun=$(count_begun)
+	gwctl capture --side inner --peer worker-1 --count 2 -o - 2>"$LAB_DIR/pipe.err" |
 		tcpdump -nr - >"$LAB_DIR/pipe" 2>/dev/null &
-	sleep 0.5
-	in_peer ping -q -i 0.2 -c 3 -w 5 "$GW4"
+	wait_for 30 has_begun "$begun"
+	ping_from peer "$GW4"
 	wait "$!"
 	grep -c "ICMP echo" "$LAB_DIR/pipe"
 	[[ $(grep -c "ICMP echo" "$LAB_DIR/pipe") == 2 ]]
@@ -183,21 +195,23 @@ link_is_refused() {
 }
 
 fifth_is_refused() {
-	local pids=()
+	local pids=() code=0 begun
 
+	begun=$(count_begun)
 	for _ in 1 2 3 4; do
-		gwctl trace --seconds 3 >/dev/null 2>&1 &
+		gwctl_start trace --seconds "$LOOK_S" >/dev/null 2>&1
 		pids+=("$!")
 	done
-	sleep 0.5
-	is_refused trace --seconds 1 && grep -q "end one of them" "$LAB_DIR/refused"
-	wait "${pids[@]}"
+	wait_for 30 has_begun $((begun + 3)) && is_refused trace --seconds 1 &&
+		grep -q "end one of them" "$LAB_DIR/refused" || code=1
+	kill -INT "${pids[@]}"
+	wait "${pids[@]}" && return "$code"
 }
 
 # Without a reader it ends by itself.
 abandoned_ends() {
 	curl -sf --unix-socket "$LAB_DIR/api.sock" -d '{"kind":"outer"}' http://sandd-gw/v1/taps
-	wait_for 15 grep -q "audit: capture outer of all peers ended, nobody reads it" "$LAB_DIR/gw.log"
+	wait_for 60 grep -q "audit: capture outer of all peers ended, nobody reads it" "$LAB_DIR/gw.log"
 }
 
 explained() {
@@ -217,17 +231,24 @@ host_calls_are_counted() {
 		and .tx_bytes > 84 and .queues.host.high > 0 and .queues.handshakes.size > 0'
 }
 
-# A second in which three pings pass.
+# What is counted from now on, not all that there was: a few pings.
 watched() {
-	gwctl stats --watch 2 --json >"$LAB_DIR/watch" &
-	local pid=$!
+	local pid before
 
-	sleep 0.5
-	in_peer ping -q -i 0.2 -c 3 -w 5 "$GW4"
-	wait_for 5 test -s "$LAB_DIR/watch" || true
+	before=$(gwctl stats --json | jq '.workers[0].opened_pkts')
+	gwctl_start stats --watch 1 --json >"$LAB_DIR/watch"
+	pid=$!
+	wait_for 30 test -s "$LAB_DIR/watch"
+	ping_from peer "$GW4"
+	wait_for 30 watch_adds_up 3 || true
 	kill "$pid"
 	wait "$pid" || true
-	head -n 1 "$LAB_DIR/watch" | jq -e '.workers[0].opened_pkts | . >= 3 and . < 8'
+	echo "$before before"
+	watch_adds_up 3 && ! watch_adds_up "$before"
+}
+
+watch_adds_up() {
+	jq -s -e --argjson min "$1" 'map(.workers[0].opened_pkts) | ., add >= $min' "$LAB_DIR/watch"
 }
 
 # Every line is a comment or a sample; no metric has samples apart from its family; the end is told.

@@ -73,7 +73,7 @@ udp_is_filtered() {
 
 	before=$(drops filter_no_rule)
 	in_peer "$REPO/tests/netns/hostile.py" garbage "$GW4" 7000 5
-	wait_for 5 drops_reach filter_no_rule $((before + 5))
+	drops_come_to filter_no_rule $((before + 5))
 }
 
 preshared_key() {
@@ -96,7 +96,7 @@ wrong_key() {
 	in_peer wg set "$LAB_WG" private-key "$LAB_DIR/stranger.key"
 	wg_peer endpoint "$GW_UNDER4:$GW_PORT"
 	check "$kind: a wrong key gets no tunnel" no_ping_from peer "$GW4"
-	check "$kind: it was counted" drops_reach handshake_unknown_peer 1
+	check "$kind: it was counted" drops_come_to handshake_unknown_peer 1
 	check "$kind: and no session came of it" test "$before" = \
 		"$(gwctl stats --json | jq .handshakes)"
 	in_peer wg set "$LAB_WG" private-key "$LAB_DIR/peer.key"

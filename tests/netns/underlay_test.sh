@@ -12,25 +12,45 @@ set -euo pipefail
 
 MORE_GW=(192.0.2.11/24 203.0.113.1/24 2001:db8::11/64)
 TCP_MB=4
+MARK=the-end-of-this-record
 # Fields of tshark: a checksum's status 0 is "bad", 1 "good", 2 "not looked at", 3 "not there", as IPv4 allows.
 READ=(-o ip.check_checksum:TRUE -o udp.check_checksum:TRUE -d "udp.port==$GW_PORT,wg")
 
 # --- captures -----------------------------------------------------------------------------------
 
-# captured CMD...: run it while the peer's end of the underlay is recorded to $LAB_DIR/pcap.
-captured() {
-	local pid rc=0
+# recorded DEVICE FILE FILTER COMMAND... -- CMD...: run CMD while COMMAND (GW_EXEC or PEER_EXEC) records the device.
+recorded() {
+	local dev=$1 file=$LAB_DIR/$2 filter=$3 words=() pid rc=0
 
-	rm -f "$LAB_DIR/pcap" "$LAB_DIR/tcpdump.log"
-	"${PEER_EXEC[@]}" tcpdump -i under0 --immediate-mode -U -w "$LAB_DIR/pcap" 'udp or ip6 proto 44' \
-		2>"$LAB_DIR/tcpdump.log" &
+	shift 3
+	while [[ $1 != -- ]]; do
+		words+=("$1")
+		shift
+	done
+	shift
+	rm -f "$file" "$LAB_DIR/tcpdump.log"
+	"${words[@]}" tcpdump -i "$dev" --immediate-mode -U -w "$file" "$filter" 2>"$LAB_DIR/tcpdump.log" &
 	pid=$!
-	wait_for 10 grep -q 'listening on' "$LAB_DIR/tcpdump.log" || rc=1
+	wait_for 30 grep -q 'listening on' "$LAB_DIR/tcpdump.log" || rc=1
 	"$@" || rc=1
-	sleep 0.2
+	wait_for 30 mark_is_seen "$dev" "$file" "${words[@]}" || rc=1
 	kill -INT "$pid"
 	wait "$pid" || rc=1
 	return "$rc"
+}
+
+# What tcpdump has not read when it is interrupted is not in its file: what comes last must be there.
+mark_is_seen() {
+	local dev=$1 file=$2
+
+	shift 2
+	"$@" bash -c "echo $MARK >/dev/udp/ff02::1%$dev/9" || return 1
+	grep -q "$MARK" "$file"
+}
+
+# captured CMD...: run it while the peer's end of the underlay is recorded to $LAB_DIR/pcap.
+captured() {
+	recorded under0 pcap 'udp or ip6 proto 44' "${PEER_EXEC[@]}" -- "$@"
 }
 
 # show FILTER FIELD...: fields of the packets that fit, one line each.
@@ -126,7 +146,7 @@ ping_marked() {
 	local ecn
 
 	for ecn in 0 1 2 3; do
-		in_gw ping -q -c 2 -i 0.2 -w 5 -Q "$ecn" "$1" || return 1
+		in_gw ping -q -c 2 -i 0.2 -W 10 -Q "$ecn" "$1" || return 1
 	done
 }
 
@@ -168,21 +188,16 @@ while_marked() {
 	return "$rc"
 }
 
-# inner_marks DEVICE ADDRESS ECN: the marks of the inner requests as the gateway's kernel got them.
+# inner_marks ADDRESS ECN: the marks of the inner requests as the gateway's kernel got them.
 inner_marks() {
-	local pid
-
-	rm -f "$LAB_DIR/inner" "$LAB_DIR/tcpdump.log"
-	"${GW_EXEC[@]}" tcpdump -i sandd0 --immediate-mode -U -w "$LAB_DIR/inner" 2>"$LAB_DIR/tcpdump.log" &
-	pid=$!
-	wait_for 10 grep -q 'listening on' "$LAB_DIR/tcpdump.log"
-	in_peer ping -q -c 3 -i 0.2 -w 2 -Q "$2" "$1" >/dev/null || true
-	sleep 0.2
-	kill -INT "$pid"
-	wait "$pid" || true
+	recorded sandd0 inner "" "${GW_EXEC[@]}" -- marked_from_peer "$@" || true
 	tshark -r "$LAB_DIR/inner" "${READ[@]}" -Y 'icmp.type == 8 || icmpv6.type == 128' \
 		-T fields -e ip.dsfield.ecn -e ip.checksum.status -e ipv6.tclass.ecn 2>/dev/null |
 		tr '\t' ' ' | sed 's/^ *//; s/ *$//' | sort -u
+}
+
+marked_from_peer() {
+	in_peer ping -q -c 3 -i 0.2 -W 2 -Q "$2" "$1" >/dev/null || true
 }
 
 every_mark_comes_in() {
@@ -204,7 +219,7 @@ marks_come_in() {
 	# A sender that hears losses alone gets one.
 	before=$(drops ecn_ce_not_capable)
 	[[ -z $(inner_marks "$GW4" 0) ]] || return 1
-	drops_reach ecn_ce_not_capable $((before + 3))
+	drops_come_to ecn_ce_not_capable $((before + 3))
 }
 
 # TCP that negotiates it, through large packets of the host interface, sees marks and loses nothing.
@@ -240,10 +255,15 @@ asked() {
 	[[ $to != *:* ]] || { from=$FROM_GW6 field=ipv6.src to="[$to]"; }
 	wg_forget
 	wg_peer endpoint "$to:$GW_PORT"
+	# of the session before a keepalive may be due
 	captured ping_from peer "$GW4" && some "$from && wg.type == 2 && $field == $1" &&
 		some "$from && wg.type == 4 && $field == $1" 3 &&
-		none "udp.srcport == $GW_PORT && !($field == $1)" &&
+		none "udp.srcport == $GW_PORT && !($field == $1) && frame.number > $(first_response)" &&
 		captured ping_from gw "$PEER4" && none "udp.srcport == $GW_PORT && !($field == $1)"
+}
+
+first_response() {
+	show "wg.type == 2" frame.number | head -n 1
 }
 
 # The address that was asked goes: the next best speaks, and the peer follows it.
@@ -256,15 +276,11 @@ asked_address_goes() {
 
 # no_loss CMD...: a ping every 10 ms while the command runs; nothing may be lost.
 no_loss() {
-	local pid rc=0
+	local rc=0
 
-	"${GW_EXEC[@]}" ping -q -i 0.01 -c 300 -w 10 "$PEER4" >"$LAB_DIR/ping" 2>&1 &
-	pid=$!
-	sleep 0.3
+	pings_start 0.01 "$PEER4" "${GW_EXEC[@]}" || rc=1
 	"$@" || rc=1
-	wait "$pid" || rc=1
-	cat "$LAB_DIR/ping"
-	grep -q ' 0% packet loss' "$LAB_DIR/ping" && ((rc == 0))
+	pings_end && return "$rc"
 }
 
 # The peer follows as well: what is still on its way from the old address may turn it back before it has
@@ -279,7 +295,7 @@ set_endpoints() {
 	local endpoint
 
 	for endpoint in "$@"; do
-		wait_for 5 set_endpoint "$endpoint" || return 1
+		wait_for 30 set_endpoint "$endpoint" || return 1
 		sleep 0.2
 	done
 }
@@ -294,15 +310,17 @@ endpoint_is() {
 
 # IPv4, IPv6 and back, on the peer's word; the session stays.
 moves_between_families() {
-	local handshakes
+	local since before
 
+	wg_forget
 	wg_peer endpoint "$GW_UNDER4:$GW_PORT"
+	since=$SECONDS
 	ping_from peer "$GW4" || return 1
-	handshakes=$(gwctl stats --json | jq .handshakes)
+	before=$(n_sessions)
 	no_loss set_endpoints "[$GW_UNDER6]:$GW_PORT" 203.0.113.1:"$GW_PORT" "[2001:db8::11]:$GW_PORT" &&
 		path_is direct6 &&
 		no_loss set_endpoints "$GW_UNDER4:$GW_PORT" "[$GW_UNDER6]:$GW_PORT" "$GW_UNDER4:$GW_PORT" &&
-		path_is direct4 && [[ $(gwctl stats --json | jq .handshakes) == "$handshakes" ]]
+		path_is direct4 && sessions_are_due "$since" "$before"
 }
 
 # peer_goes_to ADDRESS PORT FROM: with new sockets, for wireguard-go clings to the address it had.
@@ -315,6 +333,7 @@ peer_goes_to() {
 
 peer_changes_its_address() {
 	in_peer sysctl -qw net.ipv4.conf.all.promote_secondaries=1
+	wait_for 30 set_endpoint "$GW_UNDER4:$GW_PORT"
 	peer_goes_to 192.0.2.3 50000 "$PEER_UNDER4" &&
 		peer_goes_to "$PEER_UNDER4" "$PEER_PORT" 192.0.2.3
 }
@@ -325,7 +344,7 @@ peer_changes_its_mac() {
 
 	in_peer ip link set under0 address "$mac"
 	# addresses of IPv6 came back with the link, or never went
-	in_peer ping -q -c 1 -w 5 "$GW_UNDER4" >/dev/null && in_peer ping -q -c 1 -w 5 "$GW_UNDER6" >/dev/null &&
+	in_peer ping -q -c 1 -w 30 "$GW_UNDER4" >/dev/null && in_peer ping -q -c 1 -w 30 "$GW_UNDER6" >/dev/null &&
 		captured ping_from gw "$PEER4" && some "udp.srcport == $GW_PORT && eth.dst == $mac" 3
 }
 
@@ -336,15 +355,15 @@ too_big_is_told() {
 	local address said
 
 	for address in "$PEER4" "$PEER6"; do
-		said=$(in_gw ping -c 1 -w 3 -M "do" -s $((LAB_MTU + 1)) "$address" 2>&1 || true)
+		said=$(in_gw ping -c 1 -w 10 -M "do" -s $((LAB_MTU + 1)) "$address" 2>&1 || true)
 		echo "$said"
 		[[ $said =~ mtu[:=]\ ?$LAB_MTU ]] || return 1
 	done
-	in_gw ping -q -c 1 -w 3 -M "do" -s $((LAB_MTU - 28)) "$PEER4"
+	in_gw ping -q -c 1 -w 30 -M "do" -s $((LAB_MTU - 28)) "$PEER4"
 }
 
 log_says() {
-	wait_for 5 grep -q "$1" "$LAB_DIR/gw.log"
+	wait_for 30 grep -q "$1" "$LAB_DIR/gw.log"
 }
 
 # The port shrinks under the tunnel: what fits goes on, what does not is counted, nothing is cut.
@@ -353,8 +372,8 @@ small_port() {
 
 	before=$(drops too_large)
 	log_says 'port under0: its MTU of 1400 leaves 1320 bytes' || return 1
-	captured in_gw ping -q -c 3 -i 0.2 -w 1 -s 1380 "$PEER4" || true
-	drops_reach too_large $((before + 3)) && none "$FROM_GW4 && ip.len > 1400" &&
+	captured in_gw ping -q -c 3 -i 0.2 -W 1 -s 1380 "$PEER4" || true
+	drops_come_to too_large $((before + 3)) && none "$FROM_GW4 && ip.len > 1400" &&
 		none "$FROM_GW4 && (ip.flags.mf == 1 || ip.frag_offset > 0)" && ping_from gw "$PEER4"
 }
 
@@ -364,7 +383,7 @@ port_shrinks() {
 	in_gw ip link set under0 mtu 1400
 	small_port || rc=1
 	in_gw ip link set under0 mtu 1500
-	in_gw ping -q -c 3 -i 0.2 -w 5 -s 1380 "$PEER4" && ((rc == 0))
+	in_gw ping -q -c 3 -i 0.2 -w 30 -s 1380 "$PEER4" && ((rc == 0))
 }
 
 small_from_the_start() {
@@ -384,8 +403,8 @@ jumbo() {
 	in_gw ip link set under0 mtu 9000
 	in_peer ip link set under0 mtu 9000
 	fresh_gateway "$1" && wg_peer endpoint "$GW_UNDER4:$GW_PORT" && ping_from peer "$GW4" &&
-		in_peer ping -q -c 2 -i 0.2 -w 5 -M "do" -s 8900 "$GW_UNDER4" &&
-		in_gw ping -q -c 2 -i 0.2 -w 5 -M "do" -s 8900 "$PEER_UNDER6" &&
+		in_peer ping -q -c 2 -i 0.2 -w 30 -M "do" -s 8900 "$GW_UNDER4" &&
+		in_gw ping -q -c 2 -i 0.2 -w 30 -M "do" -s 8900 "$PEER_UNDER6" &&
 		captured traffic && none "$FROM_GW4 && (ip.flags.df == 0 || ip.frag_offset > 0)"
 }
 

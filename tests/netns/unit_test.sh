@@ -105,7 +105,7 @@ write_root() {
 		[Service]
 		StandardOutput=append:/run/gw.log
 		StandardError=append:/run/gw.log
-		WatchdogSec=3
+		WatchdogSec=10
 		TimeoutAbortSec=1
 	EOF
 	[[ $MEMLOCK_KIB == unlimited ]] ||
@@ -118,7 +118,7 @@ start_systemd() {
 	"${GW_EXEC[@]}" unshare --fork --pid --kill-child --mount --propagation unchanged --uts --ipc --cgroup \
 		bash "$LAB_DIR/root.sh" >"$LAB_DIR/systemd.log" 2>&1 </dev/null &
 	LAB_PIDS+=($!)
-	wait_for 20 find_systemd && wait_for 20 in_unit systemctl is-system-running && return
+	wait_for 60 find_systemd && wait_for 60 in_unit systemctl is-system-running && return
 	cat "$LAB_DIR/systemd.log"
 	return 1
 }
@@ -208,7 +208,7 @@ comes_back_after_a_kill() {
 
 	old=$(unit_pid)
 	kill -KILL "$old"
-	wait_for 20 starts_again "$old" && ping_from gw "$PEER4" && return
+	wait_for 60 starts_again "$old" && ping_from gw "$PEER4" && return
 	in_unit systemctl status --no-pager "$UNIT"
 	in_unit cat /run/gw.log
 	return 1
@@ -219,7 +219,7 @@ comes_back_after_standing_still() {
 
 	old=$(unit_pid)
 	kill -STOP "$old"
-	wait_for 30 starts_again "$old" && ping_from gw "$PEER4"
+	wait_for 60 starts_again "$old" && ping_from gw "$PEER4"
 }
 
 stops_clean() {
