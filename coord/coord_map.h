@@ -43,6 +43,7 @@ struct coord_map_frame {
 	bool is_keep_alive; /* and nothing else: no need to parse it */
 	bool is_large;      /* parse it on the pool */
 	uint32_t len;
+	struct coord_map_frame *next; /* the stream's */
 	uint8_t bytes[];
 };
 
@@ -81,6 +82,10 @@ void coord_map_parser_free(struct coord_map_parser *parser);
  */
 struct coord_map_update *coord_map_parse(struct coord_map_parser *parser,
 	const struct coord_map_frame *frame, struct base_error *ret_error);
+
+/** The same of a frame's text: without compression and its limits. */
+struct coord_map_update *coord_map_parse_text(
+	const char *text, size_t len, struct base_error *ret_error);
 
 /** What a node tells with each MapRequest (section 5.1). All borrowed. */
 struct coord_map_request {

@@ -35,7 +35,7 @@
 #define COORD_NETMAP_COUNTERS(X)                                                                   \
 	X(CUT, "cut")                         /* beyond a limit */                                 \
 	X(BAD_ENTRIES, "bad_entries")         /* of lists: not an address, prefix, endpoint */     \
-	X(BAD_RULES, "bad_rules")             /* rules that cannot be read whole */                \
+	X(BAD_RULES, "bad_rules")             /* rules of which nothing is left */                 \
 	X(REFUSED_FILTERS, "refused_filters") /* SrcBits, Bits: nothing of it passes */            \
 	X(REFUSED_PEERS, "refused_peers")     /* no key, no id, our id or our key */               \
 	X(DUPLICATE_IDS, "duplicate_ids")     /* in one list; the last counts */                   \

@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "coord_arena.h"
 #include "coord_netmap.h"
@@ -24,6 +25,13 @@ struct coord_node_body {
 };
 
 void coord_node_body_fini(struct coord_node_body *body);
+
+/**
+ * Sort items that begin with an int64_t id, keeping the order of equal ones, and of those with one id keep the last: @fini (may
+ * be NULL) ends the others. Returns how many are left, or -ENOMEM with the items as they were.
+ */
+BASE_MUST_CHECK ssize_t coord_ids_sort(
+	void *items, size_t n, size_t size, void (*fini)(void *item));
 
 /** PeersChangedPatch: only what it has. */
 struct coord_patch {
@@ -54,11 +62,12 @@ struct coord_raw_rule {
 
 /** One named chunk of the packet filter. */
 struct coord_chunk {
-	char *name;
-	struct coord_arena *arena; /* rules and name; NULL with rules NULL: the chunk is deleted */
+	const char *name;          /* in the arena, like all of it */
+	struct coord_arena *arena; /* the chunk's own */
 	struct coord_raw_rule *rules;
 	size_t n_rules;
-	bool is_deleted;
+	bool is_deleted; /* null came */
+	bool is_refused; /* as long as it is there, nothing of the whole filter passes */
 };
 
 /** A warning by its id (DisplayMessages); text NULL: over. */
@@ -116,6 +125,7 @@ struct coord_map_update {
 	uint64_t counts[COORD_NETMAP_COUNTER_COUNT]; /* what was left out while it was read */
 };
 
+/** All of it; NULL is fine. */
 void coord_map_update_free(struct coord_map_update *update);
 
 #endif
