@@ -10,6 +10,7 @@
 #include "ws_messages.h"
 #include "ctl_file.h"
 #include "ctl_key.h"
+#include "ctl_mesh_config.h"
 #include "ctl_peers.h"
 #include "ctl_schema.h"
 #include "ctl_yaml.h"
@@ -113,6 +114,12 @@ static int fill_private_key(const struct load *load)
 	const char *path = load->raw->private_key_file;
 	struct base_error warning, reason;
 
+	if (config->has_mesh && path)
+		return ctl_yaml_error(load->yaml, load->err, "private_key_file",
+			"a node of a mesh makes its key itself, in mesh.state_dir; remove this "
+			"line");
+	if (config->has_mesh)
+		return 0;
 	if (!path || !*path)
 		return ctl_yaml_error(load->yaml, load->err, "private_key_file",
 			"missing; ports need a key: sandd-gw keygen /etc/sandd-gw/private.key");
@@ -239,6 +246,11 @@ static int take_host_addresses(const struct load *load)
 	struct dp_config *dp = &load->config->dp;
 	char path[KEY_PATH_LEN];
 
+	if (load->config->has_mesh && host->addresses_count)
+		return ctl_yaml_error(load->yaml, load->err, "host.addresses",
+			"the mesh's server gives the addresses; remove this line");
+	if (load->config->has_mesh)
+		return 0;
 	if (host->addresses_count == 0)
 		return ctl_yaml_error(load->yaml, load->err, "host.addresses",
 			"missing; ports need an address of this gateway in the mesh: "
@@ -264,7 +276,7 @@ static int take_host_addresses(const struct load *load)
 static int take_host_mtu(const struct load *load)
 {
 	struct dp_config *dp = &load->config->dp;
-	unsigned min = DP_HOST_MTU_MIN;
+	unsigned min = load->config->has_mesh ? HOST_MTU_MIN_V6 : DP_HOST_MTU_MIN;
 
 	for (unsigned i = 0; i < dp->n_host_addrs; i++)
 		if (dp->host_addrs[i].addr.family == BASE_FAMILY_V6)
@@ -301,6 +313,14 @@ static int fill_listen(const struct load *load)
 	const char *text = load->raw->controller.listen;
 	int rc;
 
+	if (config->has_mesh && text)
+		return ctl_yaml_error(load->yaml, load->err, "controller.listen",
+			"in a mesh the controller listens on the addresses that the server gives, "
+			"port %d; "
+			"remove this line",
+			WS_DEFAULT_PORT);
+	if (config->has_mesh)
+		return 0;
 	config->listen.addr = config->dp.host_addrs[0].addr;
 	config->listen.port = WS_DEFAULT_PORT;
 	if (!text)
@@ -452,7 +472,7 @@ static int fill_filter(const struct load *load)
 	if (!config->rules)
 		return base_error_set(load->err, -ENOMEM, "configuration: out of memory");
 	config->dp.rules = config->rules;
-	if (!ctl_yaml_has(load->yaml, "filter"))
+	if (!ctl_yaml_has(load->yaml, "filter") && !config->has_mesh)
 		add_default_rules(config);
 	for (unsigned i = 0; i < load->raw->filter_count; i++) {
 		int rc = add_rule(load, i);
@@ -467,7 +487,7 @@ static int fill_filter(const struct load *load)
 static int check_no_tunnel(const struct load *load)
 {
 	static const char *const tunnel_keys[] = {"listen_port", "private_key_file", "workers",
-		"control_cpu", "idle", "crypto", "memory_mb", "telemetry", "host", "filter",
+		"control_cpu", "idle", "crypto", "memory_mb", "telemetry", "host", "mesh", "filter",
 		"peers", "controller.listen"};
 
 	for (size_t i = 0; i < BASE_ARRAY_LEN(tunnel_keys); i++)
@@ -525,11 +545,21 @@ static int fill_common(const struct load *load)
 		load, &config->direct, load->raw->controller.direct, "controller.direct");
 }
 
+static int fill_mesh(const struct load *load)
+{
+	load->config->has_mesh = ctl_yaml_has(load->yaml, "mesh");
+	if (!load->config->has_mesh)
+		return 0;
+	return ctl_mesh_config_load(
+		&load->config->mesh, &load->raw->mesh, load->yaml, load->warn, load->err);
+}
+
 /* All sections, in the order in which they need each other. */
 static int config_fill(const struct load *load)
 {
-	static int (*const tunnel_sections[])(const struct load *) = {fill_ports, fill_listen_port,
-		fill_private_key, fill_cpus, fill_engine, fill_host, fill_listen, fill_filter};
+	static int (*const tunnel_sections[])(const struct load *) = {fill_mesh, fill_ports,
+		fill_listen_port, fill_private_key, fill_cpus, fill_engine, fill_host, fill_listen,
+		fill_filter};
 	int rc = fill_common(load);
 
 	if (rc < 0)
@@ -635,10 +665,26 @@ struct ctl_config *ctl_config_load_again(const struct ctl_config *running,
 	return load_from(running->file, &running->cpus, warn, ret_error);
 }
 
+void ctl_config_adopt(struct ctl_config *config, const struct coord_identity *identity)
+{
+	struct dp_config *dp = &config->dp;
+
+	dp->private_key = identity->node_private;
+	cr_x25519_public(&config->public_key, &dp->private_key);
+	dp->n_host_addrs = 0;
+	for (unsigned i = 0; i < identity->n_addresses; i++) {
+		const struct base_addr *addr = &identity->addresses[i];
+
+		dp->host_addrs[dp->n_host_addrs++] =
+			(struct base_prefix){*addr, (uint8_t)(8 * base_family_bytes(addr->family))};
+	}
+}
+
 void ctl_config_free(struct ctl_config *config)
 {
 	if (!config)
 		return;
+	ctl_mesh_config_fini(&config->mesh);
 	ctl_peers_free(config->peers, config->n_peers);
 	free(config->rules);
 	free(config->private_key_file);

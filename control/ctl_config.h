@@ -5,7 +5,8 @@
  * Half a setting is an error; an unknown key is an error; secrets come from the files that it names.
  *
  * Two ways to run, which may be combined: a tunnel (`ports` and what belongs to it), and direct mode
- * (`controller.direct`), which needs no dataplane at all.
+ * (`controller.direct`), which needs no dataplane at all. A tunnel's peers stand in the file, or come from a server
+ * (`mesh`), or both.
  *
  * Thread: the main one, at start.
  */
@@ -23,6 +24,7 @@
 #include "base_log.h"
 #include "cr_secret.h"
 #include "dp_api.h"
+#include "coord.h"
 
 /** A Unix socket's path as the kernel takes it, with the NUL. */
 #define CTL_SOCKET_PATH_LEN 108
@@ -45,6 +47,24 @@ struct ctl_peer {
 	bool is_leaving; /* ctl_roster.c: not in the next one */
 };
 
+#define CTL_STATE_DIR_DEFAULT "/var/lib/sandd-gw"
+
+/** The `mesh` section: a Headscale server says who the peers are. */
+struct ctl_mesh_config {
+	char *server;       /* http://HOST[:PORT] or https:// */
+	char *authkey_file; /* NULL: from the environment, or none */
+	char *authkey;      /* a secret; NULL: none */
+	char *state_dir;
+	char *hostname;
+	char *ca_file;    /* NULL: the system's roots alone */
+	char *server_key; /* "mkey:..."; NULL: believed at first sight */
+	struct base_prefix advertise_routes[COORD_ROUTES_MAX];
+	size_t n_advertise_routes;
+	bool accept_routes, has_dns;
+	enum coord_on_removed on_removed;
+	size_t map_bytes_max, map_decoded_max; /* 0: coord's own */
+};
+
 struct ctl_config {
 	char *file;
 	cpu_set_t cpus; /* that the process might run on when it was loaded first */
@@ -57,6 +77,9 @@ struct ctl_config {
 	bool has_default_filter;
 	struct ctl_peer *peers; /* as in the file */
 	size_t n_peers;
+
+	bool has_mesh; /* then dp's key and addresses come with the identity, ctl_config_adopt() */
+	struct ctl_mesh_config mesh;
 
 	struct base_endpoint
 		listen; /* the controller's, on the mesh; family NONE without a tunnel */
@@ -81,6 +104,12 @@ struct ctl_config *ctl_config_load(
  */
 struct ctl_config *ctl_config_load_again(const struct ctl_config *running,
 	void (*warn)(const char *line), struct base_error *ret_error);
+/**
+ * Fill in what a gateway of a mesh learns only from its state: the node key, which is the tunnel's, and the addresses that it
+ * had last.
+ */
+void ctl_config_adopt(struct ctl_config *config, const struct coord_identity *identity);
+
 /** Wipes keys. NULL is fine. */
 void ctl_config_free(struct ctl_config *config);
 

@@ -32,7 +32,9 @@ static void print_host(const struct dp_config *dp, FILE *out)
 {
 	char text[BASE_PREFIX_TEXT_LEN];
 
-	fprintf(out, "host:\n  device: \"%s\"\n  addresses:\n", dp->host_device);
+	fprintf(out, "host:\n  device: \"%s\"\n", dp->host_device);
+	if (dp->n_host_addrs)
+		fprintf(out, "  addresses:\n");
 	for (unsigned i = 0; i < dp->n_host_addrs; i++)
 		fprintf(out, "    - \"%s\"\n", base_prefix_print(text, &dp->host_addrs[i]));
 	fprintf(out, "  mtu: %u\n", dp->host_mtu);
@@ -93,7 +95,8 @@ static void print_controller(const struct ctl_config *config, FILE *out)
 {
 	char text[BASE_ENDPOINT_TEXT_LEN];
 
-	fprintf(out, "controller:\n");
+	if (config->listen.addr.family || config->direct.addr.family)
+		fprintf(out, "controller:\n");
 	if (config->listen.addr.family)
 		fprintf(out, "  listen: \"%s\"\n", base_endpoint_print(text, &config->listen));
 	if (config->direct.addr.family)
@@ -104,14 +107,41 @@ static void print_controller(const struct ctl_config *config, FILE *out)
 	fprintf(out, "log_level: %s\n", level_names[config->log_level]);
 }
 
+static void print_mesh(const struct ctl_mesh_config *mesh, FILE *out)
+{
+	char text[BASE_PREFIX_TEXT_LEN];
+
+	fprintf(out, "mesh:\n  server: \"%s\"\n  state_dir: \"%s\"\n  hostname: \"%s\"\n",
+		mesh->server, mesh->state_dir, mesh->hostname);
+	if (mesh->authkey_file)
+		fprintf(out, "  authkey_file: \"%s\"\n", mesh->authkey_file);
+	if (mesh->ca_file)
+		fprintf(out, "  ca_file: \"%s\"\n", mesh->ca_file);
+	if (mesh->server_key)
+		fprintf(out, "  server_key: \"%s\"\n", mesh->server_key);
+	fprintf(out, "  advertise_routes:%s\n", mesh->n_advertise_routes ? "" : " []");
+	for (size_t i = 0; i < mesh->n_advertise_routes; i++)
+		fprintf(out, "    - \"%s\"\n", base_prefix_print(text, &mesh->advertise_routes[i]));
+	fprintf(out, "  accept_routes: %s\n  on_removed: %s\n  dns: %s\n",
+		mesh->accept_routes ? "true" : "false",
+		mesh->on_removed == COORD_REMOVED_REJOIN ? "rejoin" : "stop",
+		mesh->has_dns ? "on" : "off");
+	if (mesh->map_bytes_max)
+		fprintf(out, "  map_limit_mb: %zu\n", mesh->map_bytes_max >> 20);
+}
+
 void ctl_config_print(const struct ctl_config *config, FILE *out)
 {
 	char key[BASE_KEY_TEXT_LEN + 1];
 
 	if (config->has_tunnel) {
+		fprintf(out, "listen_port: %u\n", config->dp.listen_port);
 		base_key_encode(key, config->public_key.bytes);
-		fprintf(out, "listen_port: %u\nprivate_key_file: \"%s\" # public key %s\n",
-			config->dp.listen_port, config->private_key_file, key);
+		if (config->has_mesh)
+			print_mesh(&config->mesh, out);
+		else
+			fprintf(out, "private_key_file: \"%s\" # public key %s\n",
+				config->private_key_file, key);
 		print_engine(&config->dp, out);
 		print_host(&config->dp, out);
 	}

@@ -30,6 +30,13 @@
 	"  addresses:\n"                                                                           \
 	"    - 10.9.0.1/24\n"                                                                      \
 	"\n"
+/* A node of a mesh in five; from line 6 on. */
+#define MESH                                                                                       \
+	"ports:\n"                                                                                 \
+	"  - {kind: af_xdp, device: eth0}\n"                                                       \
+	"mesh:\n"                                                                                  \
+	"  server: http://192.168.7.1:8080\n"                                                      \
+	"  hostname: gw1\n"
 #define PEER_1 "  - {name: a, public_key: " KEY_1 ", allowed_ips: [10.9.0.2/32]}\n"
 
 struct bad_case {
@@ -56,9 +63,8 @@ static const struct bad_case bad_cases[] = {
 	{"unknown key", TUNNEL "listen_prot: 1\n",
 		"9: listen_prot: unknown key; known here: listen_port, private_key_file, ports, "
 		"workers, "
-		"control_cpu, idle, crypto, memory_mb, telemetry, host, controller, api, filter, "
-		"peers, "
-		"log_level"},
+		"control_cpu, idle, crypto, memory_mb, telemetry, host, mesh, controller, api, "
+		"filter, peers, log_level"},
 	{"unknown key in a group", TUNNEL "api:\n\n  sock: /x\n",
 		"11: api.sock: unknown key; known here: socket, group"},
 	{"unknown key in a list", TUNNEL "peers:\n" PEER_1 "  - name: b\n    pubkey: x\n",
@@ -68,9 +74,8 @@ static const struct bad_case bad_cases[] = {
 	{"odd unknown key", TUNNEL "a.b[3]: 1\nidle: poll\n",
 		"9: a.b[3]: unknown key; known here: listen_port, private_key_file, ports, "
 		"workers, "
-		"control_cpu, idle, crypto, memory_mb, telemetry, host, controller, api, filter, "
-		"peers, "
-		"log_level"},
+		"control_cpu, idle, crypto, memory_mb, telemetry, host, mesh, controller, api, "
+		"filter, peers, log_level"},
 	{"key given twice", TUNNEL "idle: poll\nlog_level: info\nidle: poll\n",
 		"11: idle: given twice in one group; remove one"},
 
@@ -294,6 +299,64 @@ static const struct bad_case bad_cases[] = {
 		"private_key_file: @/private.key\nports: [{kind: af_xdp, device: e}]\n"
 		"host:\n  addresses: [10.9.0.1/24]\n  mtu: 1793\n",
 		"5: host.mtu: 1793 is out of range: 576 to 1792"},
+
+	{"mesh without a server", "ports: [{kind: af_xdp, device: e}]\nmesh:\n  dns: on\n",
+		"2: mesh.server: missing; the Headscale server, such as "
+		"https://headscale.example.org"},
+	{"mesh without ports", "controller: {direct: 127.0.0.1:1}\nmesh: {server: http://h}\n",
+		"2: mesh: is of a tunnel, but there are no ports; add ports: [{kind: af_xdp, "
+		"device: "
+		"eth0}]"},
+	{"server without a scheme",
+		"ports: [{kind: af_xdp, device: e}]\nmesh: {server: headscale:8080}\n",
+		"2: mesh.server: 'headscale:8080' is not http://HOST[:PORT] or "
+		"https://HOST[:PORT]"},
+	{"server with a path", "ports: [{kind: af_xdp, device: e}]\nmesh: {server: http://h/p}\n",
+		"2: mesh.server: 'http://h/p' is not http://HOST[:PORT] or https://HOST[:PORT]"},
+	{"server with a port too many",
+		"ports: [{kind: af_xdp, device: e}]\nmesh: {server: http://h:65536}\n",
+		"2: mesh.server: 'http://h:65536' is not http://HOST[:PORT] or "
+		"https://HOST[:PORT]"},
+	{"secret in the file", MESH "  authkey: hskey-auth-1\n",
+		"6: mesh.authkey: a secret does not belong in here; put it into a file of mode "
+		"0600 "
+		"and name that in mesh.authkey_file"},
+	{"secret in the file and beside it",
+		MESH "  authkey: hskey-auth-1\n  authkey_file: @/short.key\n",
+		"6: mesh.authkey: a secret does not belong in here, and there is an authkey_file "
+		"already; put it into a file of mode 0600 and name that in mesh.authkey_file"},
+	{"auth key that others read", MESH "  authkey_file: @/open.key\n",
+		"6: mesh.authkey_file: auth key file @/open.key may be read by others (mode 0644); "
+		"chmod 600 it, and have the server expire the key if others did"},
+	{"empty auth key", MESH "  authkey_file: @/empty.key\n",
+		"6: mesh.authkey_file: auth key file @/empty.key does not hold one line with a "
+		"key; "
+		"make one: headscale preauthkeys create"},
+	{"short server key", MESH "  server_key: mkey:12\n",
+		"6: mesh.server_key: not mkey: and 64 hex digits; curl SERVER/key?v=138 shows it "
+		"as "
+		"publicKey"},
+	{"host name",
+		"ports: [{kind: af_xdp, device: e}]\nmesh: {server: http://h, hostname: a_b}\n",
+		"2: mesh.hostname: 'a_b' is no host name: letters, digits and hyphens, at most 63"},
+	{"route with host bits", MESH "  advertise_routes: [10.1.0.0/16, 10.2.0.1/16]\n",
+		"6: mesh.advertise_routes[1]: '10.2.0.1/16' is not a prefix without host bits, "
+		"such "
+		"as 10.1.0.0/16"},
+	{"route given twice", MESH "  advertise_routes: [10.1.0.0/16, 10.1.0.0/16]\n",
+		"6: mesh.advertise_routes[1]: given twice; remove one"},
+	{"state here", MESH "  state_dir: state\n",
+		"6: mesh.state_dir: 'state' is not an absolute path"},
+	{"no map", MESH "  map_limit_mb: 0\n",
+		"6: mesh.map_limit_mb: 0 is out of range: 1 to 1024, for a map as it travels"},
+	{"key of its own", MESH "private_key_file: @/private.key\n",
+		"6: private_key_file: a node of a mesh makes its key itself, in mesh.state_dir; "
+		"remove this line"},
+	{"addresses of its own", MESH "host: {addresses: [10.9.0.1/24]}\n",
+		"6: host.addresses: the mesh's server gives the addresses; remove this line"},
+	{"place to listen", MESH "controller: {listen: 10.9.0.1:8765}\n",
+		"6: controller.listen: in a mesh the controller listens on the addresses that the "
+		"server gives, port 8765; remove this line"},
 };
 
 static char warning[512];
@@ -517,11 +580,11 @@ static bool shows_key(const char *line)
 		word[strspn(word, "abcdefghijklmnopqrstuvwxyz_")] == ':';
 }
 
-/* Read the example; with @uncomment, what it shows in comments counts. */
-static char *read_example(bool uncomment)
+/* Read an example; with @uncomment, what it shows in comments counts. */
+static char *read_example(const char *path, bool uncomment)
 {
 	char *text = calloc(1, 32768), line[512], *etc;
-	FILE *file = fopen(EXAMPLE_FILE, "r");
+	FILE *file = fopen(path, "r");
 
 	assert_non_null(file);
 	while (fgets(line, sizeof(line), file)) {
@@ -537,49 +600,163 @@ static char *read_example(bool uncomment)
 	return text;
 }
 
-static void assert_documented(
-	const struct ctl_yaml *yaml, const cyaml_schema_field_t *fields, const char *parent)
+static void assert_documented(const struct ctl_yaml *yaml, const cyaml_schema_field_t *fields,
+	const char *parent, const char *without)
 {
 	for (; fields->key; fields++) {
 		const cyaml_schema_value_t *value = &fields->value;
 		char path[128];
 
 		snprintf(path, sizeof(path), "%s%s", parent, fields->key);
+		if (strcmp(path, without) == 0)
+			continue;
 		if (!ctl_yaml_has(yaml, path))
-			fail_msg("%s does not show %s", EXAMPLE_FILE, path);
+			fail_msg("the example does not show %s", path);
 		if (value->type == CYAML_SEQUENCE && value->sequence.entry->type == CYAML_MAPPING) {
 			strcat(path, "[0].");
-			assert_documented(yaml, value->sequence.entry->mapping.fields, path);
+			assert_documented(
+				yaml, value->sequence.entry->mapping.fields, path, without);
 		} else if (value->type == CYAML_MAPPING) {
 			strcat(path, ".");
-			assert_documented(yaml, value->mapping.fields, path);
+			assert_documented(yaml, value->mapping.fields, path, without);
 		}
 	}
 }
 
-/* The example loads as it is, and with every commented key switched on; no key is missing in it. */
-static void example_shows_every_key(void **state)
+/* The example loads as it is, and with every commented key switched on; returns the latter. */
+static struct ctl_yaml *load_example(const char *file)
 {
 	struct base_error err;
 	struct ctl_yaml *yaml;
-	char *text = read_example(false), *expanded;
+	char *text = read_example(file, false), *expanded;
 	cpu_set_t cpus;
 
 	ctl_config_free(load_good(text));
 	free(text);
-	text = read_example(true);
+	text = read_example(file, true);
 	expanded = expand(text);
 	free(text);
-	text = expanded;
-	/* It names CPU 1. */
+	/* It may name CPU 1. */
 	assert_int_equal(sched_getaffinity(0, sizeof(cpus), &cpus), 0);
 	if (CPU_ISSET(1, &cpus))
-		ctl_config_free(load_good(text));
-	yaml = ctl_yaml_new("example", text, strlen(text), &err);
+		ctl_config_free(load_good(expanded));
+	yaml = ctl_yaml_new("example", expanded, strlen(expanded), &err);
 	assert_non_null(yaml);
-	assert_documented(yaml, top_fields, "");
+	free(expanded);
+	return yaml;
+}
+
+/* No key is missing in the examples, but for the one that is there to be refused. */
+static void examples_show_every_key(void **state)
+{
+	struct ctl_yaml *yaml = load_example(EXAMPLES "/sandd-gw.example.yaml");
+
+	assert_documented(yaml, top_fields, "", "mesh");
 	ctl_yaml_free(yaml);
-	free(text);
+	yaml = load_example(EXAMPLES "/sandd-gw.mesh.example.yaml");
+	assert_documented(yaml, mesh_fields, "mesh.", "mesh.authkey");
+	ctl_yaml_free(yaml);
+}
+
+static void mesh_defaults(void **state)
+{
+	struct ctl_config *config = load_good(MESH);
+	struct coord_identity identity = {.n_addresses = 2};
+
+	assert_true(config->has_tunnel && config->has_mesh);
+	assert_string_equal(config->mesh.server, "http://192.168.7.1:8080");
+	assert_string_equal(config->mesh.state_dir, "/var/lib/sandd-gw");
+	assert_int_equal(config->mesh.on_removed, COORD_REMOVED_STOP);
+	assert_false(config->mesh.accept_routes || config->mesh.has_dns);
+	assert_null(config->mesh.authkey);
+	assert_int_equal(config->dp.n_rules, 0);
+	assert_int_equal(config->dp.n_host_addrs, 0);
+	assert_int_equal(config->listen.addr.family, BASE_FAMILY_NONE);
+	assert_string_equal(warning, "");
+
+	memset(identity.node_private.bytes, 7, CR_KEY_BYTES);
+	assert_int_equal(base_addr_parse(&identity.addresses[0], "100.64.0.1"), 0);
+	assert_int_equal(base_addr_parse(&identity.addresses[1], "fd7a:115c:a1e0::1"), 0);
+	ctl_config_adopt(config, &identity);
+	assert_true(cr_key_equal(&config->dp.private_key, &identity.node_private));
+	assert_int_equal(config->dp.n_host_addrs, 2);
+	assert_int_equal(config->dp.host_addrs[0].bits, 32);
+	assert_int_equal(config->dp.host_addrs[1].bits, 128);
+	ctl_config_free(config);
+}
+
+/* From a file, or from the environment, where it is gone afterwards; from both is an error. */
+static void authkey_is_read_once(void **state)
+{
+	struct ctl_config *config = load_good(MESH "  authkey_file: @/auth.key\n");
+	struct base_error err;
+
+	assert_string_equal(config->mesh.authkey, "hskey-auth-abc_d-e");
+	ctl_config_free(config);
+	config = load_good(MESH "  authkey_file: @/missing.key\n");
+	assert_null(config->mesh.authkey);
+	ctl_config_free(config);
+
+	assert_int_equal(setenv("SANDD_AUTHKEY", "hskey-auth-env", 1), 0);
+	assert_null(load_text(MESH "  authkey_file: @/auth.key\n", &err));
+	assert_non_null(strstr(err.text,
+		"mesh.authkey_file: SANDD_AUTHKEY is in the environment "
+		"too; leave out one of them"));
+	config = load_good(MESH);
+	assert_string_equal(config->mesh.authkey, "hskey-auth-env");
+	assert_null(getenv("SANDD_AUTHKEY"));
+	ctl_config_free(config);
+}
+
+static void plain_http_far_away_is_warned_of(void **state)
+{
+	static const struct {
+		const char *server;
+		bool is_far;
+	} cases[] = {
+		{"http://headscale:8080", false},
+		{"http://10.1.2.3", false},
+		{"http://[fd00::1]:80", false},
+		{"http://headscale.lan", false},
+		{"https://headscale.example.org", false},
+		{"http://headscale.example.org", true},
+		{"http://8.8.8.8:8080/", true},
+		{"http://[2606:4700::1]", true},
+	};
+
+	for (size_t i = 0; i < BASE_ARRAY_LEN(cases); i++) {
+		char text[256];
+
+		snprintf(text, sizeof(text),
+			"ports: [{kind: af_xdp, device: e}]\nmesh: {server: \"%s\"}\n",
+			cases[i].server);
+		ctl_config_free(load_good(text));
+		if ((strstr(warning, "is not encrypted") != NULL) != cases[i].is_far)
+			fail_msg("%s: '%s'", cases[i].server, warning);
+	}
+}
+
+static void printed_mesh_loads_again(void **state)
+{
+	struct ctl_config *
+		first = load_good(MESH
+		       "  authkey_file: @/auth.key\n  ca_file: /ca.pem\n  on_removed: rejoin\n"
+		       "  advertise_routes: [10.1.0.0/16, \"fd00:7::/32\"]\n  accept_routes: true\n"
+		       "  dns: on\n  map_limit_mb: 5\nfilter:\n  - {proto: icmp}\n"),
+	       *second;
+	char *once = print_text(first), *twice;
+
+	second = load_good(once);
+	twice = print_text(second);
+	assert_string_equal(once, twice);
+	assert_int_equal(second->mesh.n_advertise_routes, 2);
+	assert_int_equal(second->mesh.map_decoded_max, 20 << 20);
+	assert_true(second->mesh.has_dns);
+	assert_null(strstr(once, "abc_d-e")); /* no secret is shown */
+	free(once);
+	free(twice);
+	ctl_config_free(first);
+	ctl_config_free(second);
 }
 
 static int setup(void **state)
@@ -589,6 +766,9 @@ static int setup(void **state)
 	test_write("private.key", PRIVATE_KEY "\n", 45, 0600);
 	test_write("worker-1.psk", PRIVATE_KEY "\n", 45, 0600);
 	test_write("short.key", PRIVATE_KEY, 43, 0600);
+	test_write("auth.key", "hskey-auth-abc_d-e\n", 19, 0600);
+	test_write("open.key", "hskey-auth-abc_d-e\n", 19, 0644);
+	test_write("empty.key", "\n", 1, 0600);
 	return 0;
 }
 
@@ -603,7 +783,11 @@ int main(void)
 		cmocka_unit_test(direct_mode_needs_no_tunnel),
 		cmocka_unit_test(open_key_file_is_warned_of),
 		cmocka_unit_test(printed_configuration_loads_again),
-		cmocka_unit_test(example_shows_every_key),
+		cmocka_unit_test(mesh_defaults),
+		cmocka_unit_test(authkey_is_read_once),
+		cmocka_unit_test(plain_http_far_away_is_warned_of),
+		cmocka_unit_test(printed_mesh_loads_again),
+		cmocka_unit_test(examples_show_every_key),
 	};
 
 	return cmocka_run_group_tests(tests, setup, test_dir_remove);

@@ -7,6 +7,7 @@
 
 #include "base_log.h"
 #include "dp_api.h"
+#include "coord.h"
 
 #include <cyaml/cyaml.h>
 #include <stdlib.h>
@@ -32,8 +33,13 @@ static const cyaml_strval_t log_levels[] = {
 	{"info", BASE_LOG_INFO},
 	{"debug", BASE_LOG_DEBUG},
 };
+static const cyaml_strval_t on_removed[] = {
+	{"stop", COORD_REMOVED_STOP},
+	{"rejoin", COORD_REMOVED_REJOIN},
+};
 /* An enum, because CYAML_BOOL takes any word that is not "false" for true. */
 static const cyaml_strval_t booleans[] = {{"false", false}, {"true", true}};
+static const cyaml_strval_t switches[] = {{"off", false}, {"on", true}};
 
 /* clang-format off */
 #define TEXT(key, type, member) \
@@ -71,6 +77,22 @@ static const cyaml_schema_field_t host_fields[] = {
 	TEXT("device", struct ctl_raw_host, device),
 	LIST("addresses", struct ctl_raw_host, addresses, &text_entry),
 	NUMBER("mtu", struct ctl_raw_host, mtu),
+	CYAML_FIELD_END,
+};
+
+static const cyaml_schema_field_t mesh_fields[] = {
+	TEXT("server", struct ctl_raw_mesh, server),
+	TEXT("authkey_file", struct ctl_raw_mesh, authkey_file),
+	TEXT("authkey", struct ctl_raw_mesh, authkey),
+	TEXT("state_dir", struct ctl_raw_mesh, state_dir),
+	TEXT("hostname", struct ctl_raw_mesh, hostname),
+	TEXT("ca_file", struct ctl_raw_mesh, ca_file),
+	TEXT("server_key", struct ctl_raw_mesh, server_key),
+	LIST("advertise_routes", struct ctl_raw_mesh, advertise_routes, &text_entry),
+	CHOICE("accept_routes", struct ctl_raw_mesh, accept_routes, booleans),
+	CHOICE("on_removed", struct ctl_raw_mesh, on_removed, on_removed),
+	CHOICE("dns", struct ctl_raw_mesh, dns, switches),
+	NUMBER("map_limit_mb", struct ctl_raw_mesh, map_limit_mb),
 	CYAML_FIELD_END,
 };
 
@@ -120,6 +142,7 @@ static const cyaml_schema_field_t top_fields[] = {
 	NUMBER("memory_mb", struct ctl_raw, memory_mb),
 	CHOICE("telemetry", struct ctl_raw, telemetry, booleans),
 	GROUP("host", struct ctl_raw, host, host_fields),
+	GROUP("mesh", struct ctl_raw, mesh, mesh_fields),
 	GROUP("controller", struct ctl_raw, controller, controller_fields),
 	GROUP("api", struct ctl_raw, api, api_fields),
 	LIST("filter", struct ctl_raw, filter, &rule_entry),

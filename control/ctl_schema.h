@@ -41,6 +41,21 @@ struct ctl_raw_api {
 	char *socket, *group;
 };
 
+struct ctl_raw_mesh {
+	char *server;
+	char *authkey, *authkey_file;
+	char *state_dir;
+	char *hostname;
+	char *ca_file;
+	char *server_key;
+	char **advertise_routes;
+	uint32_t advertise_routes_count;
+	bool accept_routes;
+	int on_removed; /* enum coord_on_removed */
+	bool dns;
+	uint32_t map_limit_mb;
+};
+
 struct ctl_raw_rule {
 	char *from, *to, *proto, *ports;
 };
@@ -70,6 +85,7 @@ struct ctl_raw {
 	uint32_t memory_mb;
 	bool telemetry;
 	struct ctl_raw_host host;
+	struct ctl_raw_mesh mesh;
 	struct ctl_raw_controller controller;
 	struct ctl_raw_api api;
 	struct ctl_raw_rule *filter;
