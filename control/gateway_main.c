@@ -147,6 +147,8 @@ static int start_tunnel(struct gateway *gw)
 
 	if (!gw->config->has_tunnel)
 		return 0;
+	if (gw->config->has_mesh)
+		return failed(EINVAL, "mesh: this version cannot join one yet");
 	gw->tunnel = ctl_tunnel_new(gw->config, gw->loop, &err);
 	return gw->tunnel ? 0 : failed(errno, err.text);
 }
