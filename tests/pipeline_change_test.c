@@ -72,50 +72,16 @@ void __wrap_base_slab_give(struct base_slab *slab, void *object)
 
 /* --- packets -------------------------------------------------------------------------------- */
 
-static void host_sends(const char *to, uint8_t mark)
-{
-	uint8_t packet[100];
-	uint32_t len = lab_inner(packet, GATEWAY, to, 9, sizeof(packet));
-
-	packet[99] = mark;
-	lab_host_put(&lab, packet, len);
-}
-
-static void peer_sends(struct lab_peer *peer, const char *from, uint8_t mark)
-{
-	uint8_t packet[100];
-	uint32_t len = lab_inner(packet, from, GATEWAY, 8765, sizeof(packet));
-
-	packet[99] = mark;
-	lab_peer_send(peer, packet, len);
-}
-
-static void expect_at_peer(struct lab_peer *peer, uint8_t mark)
-{
-	static struct lab_pkt pkt;
-
-	assert_true(lab_got_take(peer, &pkt));
-	assert_int_equal(pkt.data[99], mark);
-}
-
-static void expect_at_host(uint8_t mark)
-{
-	static struct lab_pkt pkt;
-
-	assert_true(lab_host_take(&lab, &pkt));
-	assert_int_equal(pkt.data[99], mark);
-}
-
 /* Both ways, and the session is the one that there was. */
 static void expect_undisturbed(struct lab_peer *peer, const char *addr, uint8_t mark)
 {
 	unsigned n_handshakes = lab.n_handshakes;
 
-	host_sends(addr, mark);
-	peer_sends(peer, addr, mark);
+	lab_host_sends(&lab, addr, mark);
+	lab_peer_sends(peer, addr, mark);
 	lab_run(&lab, 0);
-	expect_at_peer(peer, mark);
-	expect_at_host(mark);
+	lab_expect_at_peer(peer, mark);
+	lab_expect_at_host(&lab, mark);
 	assert_int_equal(lab.n_handshakes, n_handshakes);
 }
 
@@ -181,9 +147,9 @@ static void test_many(void **state)
 
 	lab_init(&lab, &(struct lab_options){.n_workers = 2});
 	peer = lab_peer_add(&lab, true, true);
-	host_sends("10.9.0.2", 1);
+	lab_host_sends(&lab, "10.9.0.2", 1);
 	lab_run(&lab, 0);
-	expect_at_peer(peer, 1);
+	lab_expect_at_peer(peer, 1);
 	for (unsigned round = 0; round < 3; round++) {
 		change(crowd.configs, MANY, NULL, 0);
 		assert_int_equal(lab.dp->peers.count, MANY + 1);
@@ -220,9 +186,9 @@ static void test_changed_in_use(void **state)
 
 	lab_init(&lab, &(struct lab_options){0});
 	peer = lab_peer_add(&lab, true, false);
-	host_sends("10.9.0.2", 1);
+	lab_host_sends(&lab, "10.9.0.2", 1);
 	lab_run(&lab, 0);
-	expect_at_peer(peer, 1);
+	lab_expect_at_peer(peer, 1);
 	assert_int_equal(dp_peer_status(lab.dp, &peer->public_key, &before), 0);
 	assert_int_equal(base_prefix_parse(&wider[0], "10.9.0.2/32", true), 0);
 	assert_int_equal(base_prefix_parse(&wider[1], "10.20.0.0/16", true), 0);
@@ -238,7 +204,7 @@ static void test_changed_in_use(void **state)
 	assert_true(base_endpoint_equal(&after.endpoint, &before.endpoint));
 	assert_true(after.tx_pkts >= before.tx_pkts + 2 && after.rx_pkts >= before.rx_pkts + 2);
 	/* Of what it no longer has it gets nothing, */
-	host_sends("fd00::2", 4);
+	lab_host_sends(&lab, "fd00::2", 4);
 	lab_run(&lab, 0);
 	/* (which was an IPv4 packet to IPv6: nobody's) */
 	assert_int_equal(peer->got.n, 0);
@@ -259,11 +225,11 @@ static void test_prefixes_pass(void **state)
 	b = lab_peer_add(&lab, true, false);
 	assert_int_equal(base_prefix_parse(&two, "10.9.0.2/32", true), 0);
 	assert_int_equal(base_prefix_parse(&three, "10.9.0.3/32", true), 0);
-	host_sends("10.9.0.2", 1);
-	host_sends("10.9.0.3", 2);
+	lab_host_sends(&lab, "10.9.0.2", 1);
+	lab_host_sends(&lab, "10.9.0.3", 2);
 	lab_run(&lab, 0);
-	expect_at_peer(a, 1);
-	expect_at_peer(b, 2);
+	lab_expect_at_peer(a, 1);
+	lab_expect_at_peer(b, 2);
 	change(
 		(struct dp_peer_config[]){
 			{.public_key = a->public_key, .allowed_ips = &three, .n_allowed_ips = 1},
@@ -311,9 +277,9 @@ static void test_all_or_nothing(void **state)
 
 	lab_init(&lab, &(struct lab_options){0});
 	peer = lab_peer_add(&lab, true, false);
-	host_sends("10.9.0.2", 1);
+	lab_host_sends(&lab, "10.9.0.2", 1);
 	lab_run(&lab, 0);
-	expect_at_peer(peer, 1);
+	lab_expect_at_peer(peer, 1);
 	base_key_fingerprint(name, key.bytes);
 
 	/* Of low order: found by the handshake thread, when it has the other 99. */
@@ -345,7 +311,7 @@ static void test_all_or_nothing(void **state)
 	expect_refused(&all, -EINVAL, "10.9.0.3/31");
 	/* Nothing of it was noticed. */
 	expect_undisturbed(peer, "10.9.0.2", 2);
-	host_sends("10.10.0.1", 1);
+	lab_host_sends(&lab, "10.10.0.1", 1);
 	lab_run(&lab, 0);
 	assert_int_equal(lab_drops(&lab, DP_DROP_NO_PEER), 1);
 	crowd_free(&crowd);
@@ -362,10 +328,10 @@ static void test_wiped(void **state)
 	lab_init(&lab, &(struct lab_options){0});
 	lab_peer_add(&lab, true, false); /* keeps the slab's chunk in use */
 	peer = lab_peer_add(&lab, true, true);
-	host_sends("10.9.0.2", 1);
-	host_sends("10.9.0.3", 1);
+	lab_host_sends(&lab, "10.9.0.2", 1);
+	lab_host_sends(&lab, "10.9.0.3", 1);
 	lab_run(&lab, 0);
-	expect_at_peer(peer, 1);
+	lab_expect_at_peer(peer, 1);
 	object = lab_dp_peer(peer);
 	keypair = object->keypairs.current;
 	assert_memory_not_equal(&keypair->send_key, zeros, CR_KEY_BYTES);
@@ -407,8 +373,8 @@ static void test_in_flight(void **state)
 
 		for (unsigned i = 0; i < 4; i++) {
 			snprintf(text, sizeof(text), "10.9.0.%u", 2 + i);
-			host_sends(text, (uint8_t)round);
-			peer_sends(&lab.peers[i], text, (uint8_t)round);
+			lab_host_sends(&lab, text, (uint8_t)round);
+			lab_peer_sends(&lab.peers[i], text, (uint8_t)round);
 		}
 		for (unsigned i = 0; i < round % 7; i++) {
 			dp_handshake_round(lab.dp->handshake, lab.now_ns);
@@ -442,9 +408,9 @@ static void test_in_flight(void **state)
 		char text[32];
 
 		snprintf(text, sizeof(text), "10.9.0.%u", 2 + i);
-		host_sends(text, (uint8_t)i);
+		lab_host_sends(&lab, text, (uint8_t)i);
 		lab_run(&lab, 6 * BASE_NS_PER_S);
-		expect_at_peer(&lab.peers[i], (uint8_t)i);
+		lab_expect_at_peer(&lab.peers[i], (uint8_t)i);
 	}
 	crowd_free(&crowd);
 }
@@ -461,19 +427,19 @@ static void test_filter(void **state)
 
 	lab_init(&lab, &(struct lab_options){0});
 	peer = lab_peer_add(&lab, true, false);
-	peer_sends(peer, "10.9.0.2", 1);
+	lab_peer_sends(peer, "10.9.0.2", 1);
 	lab_run(&lab, 0);
-	expect_at_host(1);
+	lab_expect_at_host(&lab, 1);
 	assert_int_equal(dp_filter_set(lab.dp, rules, 2, &error), -EINVAL);
-	peer_sends(peer, "10.9.0.2", 2);
+	lab_peer_sends(peer, "10.9.0.2", 2);
 	lab_run(&lab, 0);
-	expect_at_host(2);
+	lab_expect_at_host(&lab, 2);
 	assert_int_equal(dp_filter_set(lab.dp, rules, 1, &error), 0);
-	peer_sends(peer, "10.9.0.2", 3);
+	lab_peer_sends(peer, "10.9.0.2", 3);
 	lab_peer_send(peer, packet, lab_inner(packet, "10.9.0.2", GATEWAY, 9999, 100));
 	lab_run(&lab, 0);
 	assert_int_equal(lab_drops(&lab, DP_DROP_FILTER_NO_RULE), 1);
-	expect_at_host(0x5a);
+	lab_expect_at_host(&lab, 0x5a);
 }
 
 /* --- real threads -------------------------------------------------------------------------------- */
@@ -607,7 +573,7 @@ static void test_threads(void **state)
 	peer = lab_peer_add(&lab, true, false);
 	lab_peer_send(peer, packet, lab_inner(packet, "10.9.0.2", GATEWAY, 8765, 100));
 	lab_run(&lab, 0);
-	expect_at_host(0x5a);
+	lab_expect_at_host(&lab, 0x5a);
 	traffic.counter = 1000;
 	traffic.keys = *lab_dp_peer(peer)->keypairs.current;
 	for (unsigned i = 0; i < SOME; i++)

@@ -352,18 +352,10 @@ static struct lab_peer *lab_before_handshake(void)
 
 static void host_sends_many(unsigned n)
 {
-	uint8_t packet[100];
-	uint32_t len = lab_inner(packet, HOST4, PEER4, 9, sizeof(packet));
-
-	for (unsigned i = 0; i < n; i++)
-		host_puts(packet, len);
-}
-
-static void peer_sends_one(struct lab_peer *peer)
-{
-	uint8_t packet[100];
-
-	lab_peer_send(peer, packet, lab_inner(packet, PEER4, HOST4, PORT_ALLOWED, sizeof(packet)));
+	for (unsigned i = 0; i < n; i++) {
+		lab_host_sends(&lab, PEER4, 0);
+		lab_run(&lab, 0);
+	}
 }
 
 /* Removed: what waited for it is dropped by name, and neither keypair nor index nor packet stays. */
@@ -410,7 +402,7 @@ static void expect_served_again(struct lab_peer *peer)
 		;
 	host_sends_many(1);
 	lab_run(&lab, 6 * BASE_NS_PER_S);
-	peer_sends_one(peer);
+	lab_peer_sends(peer, PEER4, 0);
 	lab_run(&lab, 6 * BASE_NS_PER_S);
 	while (lab_host_take(&lab, &pkt))
 		;
@@ -460,7 +452,7 @@ static void test_removed_unconfirmed(void **state)
 	static struct lab_pkt initiation;
 
 	peer->is_mute = true;
-	peer_sends_one(peer);
+	lab_peer_sends(peer, PEER4, 0);
 	assert_true(lab_kept_take(peer, &initiation));
 	lab_inject(&lab, &peer->endpoint, initiation.data, initiation.len);
 	lab_run(&lab, 0);
@@ -483,7 +475,7 @@ static void test_removed_initiation_waiting(void **state)
 	static struct lab_pkt initiation;
 
 	peer->is_mute = true;
-	peer_sends_one(peer);
+	lab_peer_sends(peer, PEER4, 0);
 	assert_true(lab_kept_take(peer, &initiation));
 	lab_inject(&lab, &peer->endpoint, initiation.data, initiation.len);
 	for (unsigned i = 0; i < 2; i++)

@@ -19,6 +19,8 @@
 
 #define START_NS (1000 * BASE_NS_PER_S)
 #define RUNS_MAX 200
+#define GATEWAY4 "10.9.0.1"
+#define MARKED_BYTES 100
 
 /* Of the gateway: where frames go, and answers come from. The last bytes are lab_ask()'s. */
 static uint8_t gateway4[4] = DP_TEST_OUR_ADDR4;
@@ -595,6 +597,46 @@ static uint64_t drops_at(const struct lab *lab, unsigned reason)
 		n += stats->workers[i].drop_pkts[reason];
 	free(stats);
 	return n;
+}
+
+void lab_host_sends(struct lab *lab, const char *to, uint8_t mark)
+{
+	uint8_t packet[MARKED_BYTES];
+	uint32_t len = lab_inner(packet, GATEWAY4, to, 9, sizeof(packet));
+
+	packet[MARKED_BYTES - 1] = mark;
+	lab_host_put(lab, packet, len);
+}
+
+void lab_peer_sends(struct lab_peer *peer, const char *from, uint8_t mark)
+{
+	uint8_t packet[MARKED_BYTES];
+	uint32_t len = lab_inner(packet, from, GATEWAY4, 8765, sizeof(packet));
+
+	packet[MARKED_BYTES - 1] = mark;
+	lab_peer_send(peer, packet, len);
+}
+
+static void expect_marked(const struct lab_pkt *pkt, uint8_t mark)
+{
+	assert_int_equal(pkt->len, MARKED_BYTES);
+	assert_int_equal(pkt->data[MARKED_BYTES - 1], mark);
+}
+
+void lab_expect_at_peer(struct lab_peer *peer, uint8_t mark)
+{
+	static struct lab_pkt pkt;
+
+	assert_true(lab_got_take(peer, &pkt));
+	expect_marked(&pkt, mark);
+}
+
+void lab_expect_at_host(struct lab *lab, uint8_t mark)
+{
+	static struct lab_pkt pkt;
+
+	assert_true(lab_host_take(lab, &pkt));
+	expect_marked(&pkt, mark);
 }
 
 uint64_t lab_drops(const struct lab *lab, enum dp_drop reason)

@@ -139,6 +139,15 @@ bool lab_host_take(struct lab *lab, struct lab_pkt *ret_pkt);
 bool lab_kept_take(struct lab_peer *peer, struct lab_pkt *ret_pkt);
 bool lab_got_take(struct lab_peer *peer, struct lab_pkt *ret_pkt);
 
+/**
+ * The same with small packets known by a mark: from the gateway's kernel to @to, from the peer's address @from to the
+ * gateway's; the next that arrives at the one or the other must be this one.
+ */
+void lab_host_sends(struct lab *lab, const char *to, uint8_t mark);
+void lab_peer_sends(struct lab_peer *peer, const char *from, uint8_t mark);
+void lab_expect_at_peer(struct lab_peer *peer, uint8_t mark);
+void lab_expect_at_host(struct lab *lab, uint8_t mark);
+
 /** Drops of all threads by this reason. */
 uint64_t lab_drops(const struct lab *lab, enum dp_drop reason);
 /** Drops of handshake messages with this verdict. */

@@ -28,42 +28,6 @@ static int teardown(void **state)
 	return 0;
 }
 
-static void host_sends(const char *to, uint8_t mark)
-{
-	uint8_t packet[100];
-	uint32_t len = lab_inner(packet, GATEWAY, to, 9, sizeof(packet));
-
-	packet[99] = mark;
-	lab_host_put(&lab, packet, len);
-}
-
-static void peer_sends(struct lab_peer *peer, const char *from, uint8_t mark)
-{
-	uint8_t packet[100];
-	uint32_t len = lab_inner(packet, from, GATEWAY, 8765, sizeof(packet));
-
-	packet[99] = mark;
-	lab_peer_send(peer, packet, len);
-}
-
-static void expect_at_peer(struct lab_peer *peer, uint8_t mark)
-{
-	static struct lab_pkt pkt;
-
-	assert_true(lab_got_take(peer, &pkt));
-	assert_int_equal(pkt.len, 100);
-	assert_int_equal(pkt.data[99], mark);
-}
-
-static void expect_at_host(uint8_t mark)
-{
-	static struct lab_pkt pkt;
-
-	assert_true(lab_host_take(&lab, &pkt));
-	assert_int_equal(pkt.len, 100);
-	assert_int_equal(pkt.data[99], mark);
-}
-
 /* Packets wait for the handshake in order, as many as are allowed, oldest out. */
 static void test_staged(void **state)
 {
@@ -73,14 +37,14 @@ static void test_staged(void **state)
 	peer = lab_peer_add(&lab, true, false);
 	lab.is_deaf = true;
 	for (unsigned i = 0; i < WG_STAGED_PKTS_MAX + 10; i++)
-		host_sends("10.9.0.2", (uint8_t)i);
+		lab_host_sends(&lab, "10.9.0.2", (uint8_t)i);
 	lab_run(&lab, 0);
 	assert_int_equal(lab_drops(&lab, DP_DROP_STAGED_FULL), 10);
 	assert_int_equal(lab_dp_peer(peer)->n_staged, WG_STAGED_PKTS_MAX);
 	lab.is_deaf = false;
 	lab_run(&lab, 10 * BASE_NS_PER_S); /* the retry gets through */
 	for (unsigned i = 10; i < WG_STAGED_PKTS_MAX + 10; i++)
-		expect_at_peer(peer, (uint8_t)i);
+		lab_expect_at_peer(peer, (uint8_t)i);
 	assert_int_equal(lab.dp->workers[0].n_staged, 0);
 }
 
@@ -91,8 +55,8 @@ static void test_staged_given_up(void **state)
 	lab_init(&lab, &(struct lab_options){0});
 	peer = lab_peer_add(&lab, true, false);
 	lab.is_deaf = true;
-	host_sends("10.9.0.2", 1);
-	host_sends("10.9.0.2", 2);
+	lab_host_sends(&lab, "10.9.0.2", 1);
+	lab_host_sends(&lab, "10.9.0.2", 2);
 	lab_run(&lab, WG_REKEY_ATTEMPT_NS + 10 * BASE_NS_PER_S);
 	assert_int_equal(lab_drops(&lab, DP_DROP_STAGED_GIVEN_UP), 2);
 	assert_int_equal(lab_dp_peer(peer)->n_staged, 0);
@@ -105,8 +69,8 @@ static void test_no_way(void **state)
 
 	lab_init(&lab, &(struct lab_options){0});
 	lab_peer_add(&lab, false, false);
-	host_sends("10.9.0.2", 1);
-	host_sends("10.9.0.200", 1);
+	lab_host_sends(&lab, "10.9.0.2", 1);
+	lab_host_sends(&lab, "10.9.0.200", 1);
 	lab_run(&lab, 0);
 	assert_int_equal(lab_drops(&lab, DP_DROP_NO_ENDPOINT), 1);
 	assert_int_equal(lab_drops(&lab, DP_DROP_NO_PEER), 1);
@@ -127,14 +91,14 @@ static void rekey(bool gateway_speaks, bool peer_speaks)
 	peer = lab_peer_add(&lab, true, false);
 	for (unsigned i = 0; i < 600; i++) {
 		if (gateway_speaks)
-			host_sends("10.9.0.2", (uint8_t)i);
+			lab_host_sends(&lab, "10.9.0.2", (uint8_t)i);
 		if (peer_speaks)
-			peer_sends(peer, "10.9.0.2", (uint8_t)i);
+			lab_peer_sends(peer, "10.9.0.2", (uint8_t)i);
 		lab_run(&lab, BASE_NS_PER_S);
 		if (gateway_speaks)
-			expect_at_peer(peer, (uint8_t)i);
+			lab_expect_at_peer(peer, (uint8_t)i);
 		if (peer_speaks)
-			expect_at_host((uint8_t)i);
+			lab_expect_at_host(&lab, (uint8_t)i);
 	}
 	assert_in_range(lab.n_handshakes, 5, 8);
 	assert_in_range(dp_handshake_keypairs(lab.dp->handshake), 1, 3);
@@ -164,17 +128,17 @@ static void test_keepalive(void **state)
 
 	lab_init(&lab, &(struct lab_options){0});
 	peer = lab_peer_add(&lab, false, false);
-	peer_sends(peer, "10.9.0.2", 1);
+	lab_peer_sends(peer, "10.9.0.2", 1);
 	lab_run(&lab, BASE_NS_PER_S);
-	expect_at_host(1);
+	lab_expect_at_host(&lab, 1);
 	sealed = lab_worker_stats(&lab).sealed_pkts;
 	lab_run(&lab, WG_KEEPALIVE_TIMEOUT_NS);
 	assert_int_equal(lab_worker_stats(&lab).sealed_pkts, sealed + 1);
 	assert_int_equal(peer->got.n, 0);
 	/* And the other way: the peer's keepalive is nobody's packet. */
-	host_sends("10.9.0.2", 2);
+	lab_host_sends(&lab, "10.9.0.2", 2);
 	lab_run(&lab, WG_KEEPALIVE_TIMEOUT_NS + BASE_NS_PER_S);
-	expect_at_peer(peer, 2);
+	lab_expect_at_peer(peer, 2);
 	assert_int_equal(rte_ring_count(lab.host_ring), 0);
 	assert_int_equal(lab_worker_stats(&lab).opened_pkts, 2);
 }
@@ -189,12 +153,12 @@ static void test_peer_restarts(void **state)
 	for (unsigned i = 0; i < 10; i++) {
 		struct cr_key key;
 
-		peer_sends(peer, "10.9.0.2", (uint8_t)i);
+		lab_peer_sends(peer, "10.9.0.2", (uint8_t)i);
 		lab_run(&lab, BASE_NS_PER_S);
-		expect_at_host((uint8_t)i);
-		host_sends("10.9.0.2", (uint8_t)i);
+		lab_expect_at_host(&lab, (uint8_t)i);
+		lab_host_sends(&lab, "10.9.0.2", (uint8_t)i);
 		lab_run(&lab, BASE_NS_PER_S);
-		expect_at_peer(peer, (uint8_t)i);
+		lab_expect_at_peer(peer, (uint8_t)i);
 		memset(key.bytes, 0x21, sizeof(key.bytes));
 		key.bytes[0] &= 248;
 		key.bytes[31] = (0x21 & 63) | 64;
@@ -213,28 +177,28 @@ static void test_remove(void **state)
 	lab_init(&lab, &(struct lab_options){0});
 	peer = lab_peer_add(&lab, true, false);
 	other = lab_peer_add(&lab, true, false);
-	peer_sends(peer, "10.9.0.2", 1);
-	peer_sends(other, "10.9.0.3", 2);
+	lab_peer_sends(peer, "10.9.0.2", 1);
+	lab_peer_sends(other, "10.9.0.3", 2);
 	lab_run(&lab, 0);
-	expect_at_host(1);
-	expect_at_host(2);
+	lab_expect_at_host(&lab, 1);
+	lab_expect_at_host(&lab, 2);
 	len = lab_seal(
 		peer, message, 1000, packet, lab_inner(packet, "10.9.0.2", GATEWAY, 8765, 100));
 	assert_int_equal(dp_peer_remove(lab.dp, &peer->public_key), 0);
 	assert_int_equal(dp_peer_remove(lab.dp, &peer->public_key), -ENOENT);
 	assert_int_equal(dp_peer_status(lab.dp, &peer->public_key, &status), -ENOENT);
 	lab_inject(&lab, &peer->endpoint, message, len);
-	host_sends("10.9.0.2", 3);
+	lab_host_sends(&lab, "10.9.0.2", 3);
 	lab_run(&lab, 0);
 	assert_int_equal(lab_drops(&lab, DP_DROP_UNKNOWN_INDEX), 1);
 	assert_int_equal(lab_drops(&lab, DP_DROP_NO_PEER), 1);
 	assert_int_equal(dp_handshake_keypairs(lab.dp->handshake), 1);
 	/* The other one did not notice. */
-	peer_sends(other, "10.9.0.3", 4);
-	host_sends("10.9.0.3", 5);
+	lab_peer_sends(other, "10.9.0.3", 4);
+	lab_host_sends(&lab, "10.9.0.3", 5);
 	lab_run(&lab, 0);
-	expect_at_host(4);
-	expect_at_peer(other, 5);
+	lab_expect_at_host(&lab, 4);
+	lab_expect_at_peer(other, 5);
 }
 
 /* Removed while packets wait, a handshake is on its way, and messages of both are in rings. */
@@ -253,8 +217,8 @@ static void test_remove_in_flight(void **state)
 
 		for (unsigned i = 0; i < 3; i++) {
 			snprintf(text, sizeof(text), "10.9.0.%u", 2 + i);
-			host_sends(text, (uint8_t)i);
-			peer_sends(&lab.peers[i], text, (uint8_t)i);
+			lab_host_sends(&lab, text, (uint8_t)i);
+			lab_peer_sends(&lab.peers[i], text, (uint8_t)i);
 		}
 		/* Some way into the exchange, never at rest. */
 		for (unsigned i = 0; i < round % 5; i++) {
@@ -284,9 +248,9 @@ static void test_remove_in_flight(void **state)
 		char text[32];
 
 		snprintf(text, sizeof(text), "10.9.0.%u", 2 + i);
-		host_sends(text, (uint8_t)i);
+		lab_host_sends(&lab, text, (uint8_t)i);
 		lab_run(&lab, 6 * BASE_NS_PER_S);
-		expect_at_peer(&lab.peers[i], (uint8_t)i);
+		lab_expect_at_peer(&lab.peers[i], (uint8_t)i);
 	}
 	assert_in_range(dp_handshake_keypairs(lab.dp->handshake), 3, 9);
 }
@@ -312,10 +276,10 @@ static void test_set_refuses(void **state)
 	assert_int_equal(dp_peer_set(lab.dp, &config, &error), -EINVAL);
 	assert_int_equal(lab.dp->peers.count, 1);
 	/* Nothing has changed. */
-	host_sends("10.9.0.2", 1);
-	host_sends("10.9.0.9", 1);
+	lab_host_sends(&lab, "10.9.0.2", 1);
+	lab_host_sends(&lab, "10.9.0.9", 1);
 	lab_run(&lab, 0);
-	expect_at_peer(peer, 1);
+	lab_expect_at_peer(peer, 1);
 	assert_int_equal(lab_drops(&lab, DP_DROP_NO_PEER), 1);
 }
 
@@ -331,12 +295,12 @@ static void test_hand_over(void **state)
 			char text[32];
 
 			snprintf(text, sizeof(text), "10.9.0.%u", 2 + i);
-			peer_sends(&lab.peers[i], text, (uint8_t)round);
+			lab_peer_sends(&lab.peers[i], text, (uint8_t)round);
 			lab_run(&lab, 0);
-			expect_at_host((uint8_t)round);
-			host_sends(text, (uint8_t)round);
+			lab_expect_at_host(&lab, (uint8_t)round);
+			lab_host_sends(&lab, text, (uint8_t)round);
 			lab_run(&lab, 0);
-			expect_at_peer(&lab.peers[i], (uint8_t)round);
+			lab_expect_at_peer(&lab.peers[i], (uint8_t)round);
 		}
 	}
 	assert_true(lab_worker_stats(&lab).handed_over_pkts > 20);
@@ -352,9 +316,9 @@ static void test_many_peers(void **state)
 
 	lab_init(&lab, &(struct lab_options){0});
 	peer = lab_peer_add(&lab, true, false);
-	host_sends("10.9.0.2", 1);
+	lab_host_sends(&lab, "10.9.0.2", 1);
 	lab_run(&lab, 0);
-	expect_at_peer(peer, 1);
+	lab_expect_at_peer(peer, 1);
 	for (unsigned i = 0; i < 1000; i++) {
 		struct base_prefix prefix = {.addr.family = BASE_FAMILY_V4, .bits = 32};
 		struct dp_peer_config config = {.allowed_ips = &prefix, .n_allowed_ips = 1};
@@ -366,11 +330,11 @@ static void test_many_peers(void **state)
 	}
 	lab_run(&lab, 0);
 	assert_true(wg_index_room(lab.dp->workers[0].index) >= 4000);
-	host_sends("10.9.0.2", 2);
-	peer_sends(peer, "10.9.0.2", 3);
+	lab_host_sends(&lab, "10.9.0.2", 2);
+	lab_peer_sends(peer, "10.9.0.2", 3);
 	lab_run(&lab, 0);
-	expect_at_peer(peer, 2);
-	expect_at_host(3);
+	lab_expect_at_peer(peer, 2);
+	lab_expect_at_host(&lab, 3);
 }
 
 /* The underlay, as the test wants it. */
@@ -405,27 +369,27 @@ static void test_neighbour(void **state)
 	lab_init(&lab, &(struct lab_options){0});
 	peer = lab_peer_add(&lab, true, false);
 	underlay_is(DP_NEXTHOP_UNRESOLVED);
-	host_sends("10.9.0.2", 1);
+	lab_host_sends(&lab, "10.9.0.2", 1);
 	lab_run(&lab, BASE_NS_PER_S / 2);
 	assert_int_equal(lab.frames_out, 0);
 	assert_int_equal(lab.dp->workers[0].n_waiting, 1);
 	/* The initiation that waited leaves, and everything after it. */
 	underlay_is(DP_NEXTHOP_OK);
 	lab_run(&lab, 0);
-	expect_at_peer(peer, 1);
+	lab_expect_at_peer(peer, 1);
 	/* Data waits too, up to a limit in number, */
 	underlay_is(DP_NEXTHOP_UNRESOLVED);
 	for (unsigned i = 0; i < DP_NEIGHBOUR_PKTS_MAX + 5; i++)
-		host_sends("10.9.0.2", (uint8_t)i);
+		lab_host_sends(&lab, "10.9.0.2", (uint8_t)i);
 	lab_run(&lab, 0);
 	assert_int_equal(lab_drops(&lab, DP_DROP_NEIGHBOUR_FULL), 5);
 	underlay_is(DP_NEXTHOP_OK);
 	lab_run(&lab, 0);
 	for (unsigned i = 0; i < DP_NEIGHBOUR_PKTS_MAX; i++)
-		expect_at_peer(peer, (uint8_t)i);
+		lab_expect_at_peer(peer, (uint8_t)i);
 	/* and in time. */
 	underlay_is(DP_NEXTHOP_UNRESOLVED);
-	host_sends("10.9.0.2", 1);
+	lab_host_sends(&lab, "10.9.0.2", 1);
 	lab_run(&lab, 2 * DP_NEIGHBOUR_WAIT_NS);
 	assert_int_equal(lab_drops(&lab, DP_DROP_NEIGHBOUR_TIMEOUT), 1);
 	assert_int_equal(lab.dp->workers[0].n_waiting, 0);
@@ -437,28 +401,28 @@ static void test_no_route(void **state)
 
 	lab_init(&lab, &(struct lab_options){0});
 	peer = lab_peer_add(&lab, true, false);
-	host_sends("10.9.0.2", 1);
+	lab_host_sends(&lab, "10.9.0.2", 1);
 	lab_run(&lab, 0);
-	expect_at_peer(peer, 1);
+	lab_expect_at_peer(peer, 1);
 	underlay_is(DP_NEXTHOP_NO_ROUTE);
-	host_sends("10.9.0.2", 1);
+	lab_host_sends(&lab, "10.9.0.2", 1);
 	lab_run(&lab, 0);
 	assert_int_equal(lab_drops(&lab, DP_DROP_NO_ROUTE), 1);
 	underlay_is(DP_NEXTHOP_OTHER_DEVICE);
-	host_sends("10.9.0.2", 1);
+	lab_host_sends(&lab, "10.9.0.2", 1);
 	lab_run(&lab, 0);
 	assert_int_equal(lab_drops(&lab, DP_DROP_OTHER_DEVICE), 1);
 	/* Too large for the way: 20 + 8 + 32 bytes around 100, padded to 112. */
 	underlay_is(DP_NEXTHOP_OK);
 	nexthop_mtu_bytes = 171;
-	host_sends("10.9.0.2", 1);
+	lab_host_sends(&lab, "10.9.0.2", 1);
 	lab_run(&lab, 0);
 	assert_int_equal(lab_drops(&lab, DP_DROP_TOO_LARGE), 1);
 	nexthop_mtu_bytes = 172;
 	dp_test_set_nexthop(lab.dp, nexthop);
-	host_sends("10.9.0.2", 2);
+	lab_host_sends(&lab, "10.9.0.2", 2);
 	lab_run(&lab, 0);
-	expect_at_peer(peer, 2);
+	lab_expect_at_peer(peer, 2);
 }
 
 /* Gateways that the worker asks for in one round, by the notes that it leaves. */
@@ -479,7 +443,7 @@ static void initiations_leave(void)
 		char text[32];
 
 		snprintf(text, sizeof(text), "10.9.0.%u", 2 + i);
-		host_sends(text, (uint8_t)i);
+		lab_host_sends(&lab, text, (uint8_t)i);
 	}
 	dp_worker_round(&lab.dp->workers[0], lab.now_ns);
 	dp_handshake_round(lab.dp->handshake, lab.now_ns);
@@ -541,9 +505,9 @@ static void test_move_within_burst(void **state)
 	peer = lab_peer_add(&lab, true, false);
 	underlay_is(DP_NEXTHOP_OK);
 	dp_test_set_nexthop(lab.dp, nexthop_of_one);
-	host_sends("10.9.0.2", 1);
+	lab_host_sends(&lab, "10.9.0.2", 1);
 	lab_run(&lab, 0);
-	expect_at_peer(peer, 1);
+	lab_expect_at_peer(peer, 1);
 	assert_int_equal(base_endpoint_parse(&elsewhere, "203.0.113.7:1000"), 0);
 	frames = lab.frames_out;
 	cmd.peer = lab_dp_peer(peer);
@@ -571,11 +535,11 @@ static void test_staged_follows(void **state)
 	first = peer->endpoint;
 	assert_int_equal(base_endpoint_parse(&elsewhere, "198.51.100.9:7777"), 0);
 	lab.is_deaf = true;
-	host_sends("10.9.0.2", 7);
+	lab_host_sends(&lab, "10.9.0.2", 7);
 	lab_run(&lab, 0);
 	lab.is_deaf = false;
 	peer->is_mute = true;
-	peer_sends(peer, "10.9.0.2", 1);
+	lab_peer_sends(peer, "10.9.0.2", 1);
 	assert_true(lab_kept_take(peer, &pkt));
 	lab_inject(&lab, &first, pkt.data, pkt.len);
 	lab_run(&lab, 0);
@@ -585,8 +549,8 @@ static void test_staged_follows(void **state)
 	assert_true(lab_kept_take(peer, &pkt));
 	lab_inject(&lab, &elsewhere, pkt.data, pkt.len);
 	lab_run(&lab, 0);
-	expect_at_host(1);
-	expect_at_peer(peer, 7);
+	lab_expect_at_host(&lab, 1);
+	lab_expect_at_peer(peer, 7);
 }
 
 /* Of a thread that goes round no more the watchdog tells, once, and which. */
@@ -687,9 +651,9 @@ static void flood(struct lab_peer *peer, uint32_t n_sources, unsigned n)
 		/* The worker runs, the handshake thread has not got there yet. */
 		dp_worker_round(&lab.dp->workers[0], lab.now_ns);
 	}
-	peer_sends(peer, "10.9.0.2", 2);
+	lab_peer_sends(peer, "10.9.0.2", 2);
 	dp_worker_round(&lab.dp->workers[0], lab.now_ns);
-	expect_at_host(2);
+	lab_expect_at_host(&lab, 2);
 	while (!rte_ring_empty(dp_handshake_stranger_ring(lab.dp->handshake)))
 		dp_test_round(lab.dp, lab.now_ns);
 	lab_run(&lab, 0);
@@ -701,9 +665,9 @@ static void test_flood(void **state)
 
 	lab_init(&lab, &(struct lab_options){0});
 	peer = lab_peer_add(&lab, false, false);
-	peer_sends(peer, "10.9.0.2", 1);
+	lab_peer_sends(peer, "10.9.0.2", 1);
 	lab_run(&lab, 0);
-	expect_at_host(1);
+	lab_expect_at_host(&lab, 1);
 	flood(peer, 1, 3000);
 	assert_int_equal(lab_drops(&lab, DP_DROP_HANDSHAKE_SOURCE), 3000 - DP_ADMIT_BURST_MSGS);
 	assert_int_equal(lab_verdicts(&lab, WG_VERDICT_MAC1), DP_ADMIT_BURST_MSGS);
@@ -756,7 +720,7 @@ static void test_starts_again(void **state)
 
 		lab_init(&lab, &(struct lab_options){.n_workers = 1 + i % 2});
 		lab_peer_add(&lab, true, false);
-		host_sends("10.9.0.2", 1);
+		lab_host_sends(&lab, "10.9.0.2", 1);
 		lab_run(&lab, 0);
 		/* Every packet is back: nothing leaks one. */
 		available = rte_mempool_avail_count(lab.dp->pool);
