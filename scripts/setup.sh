@@ -31,7 +31,7 @@ RUN_PKGS=(
 TEST_PKGS=(
 	clang-format clang-tidy cppcheck shellcheck
 	libclang-rt-14-dev        # sanitizer run time of clang
-	bpftool ca-certificates curl git nftables python3-venv strace
+	ca-certificates curl git nftables python3-venv strace
 	tcpdump tshark            # what the labs' packets look like
 	gdb                       # its view of our types
 	systemd mandoc bsdextrautils # the installed unit and pages

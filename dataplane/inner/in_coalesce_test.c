@@ -10,7 +10,6 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <stdio.h>
 #include <cmocka.h>
 
 #define BURST IN_COALESCE_PKTS_MAX
@@ -525,12 +524,7 @@ int main(void)
 		cmocka_unit_test(flows_do_not_mind_each_other),
 		cmocka_unit_test(random_bursts_come_back_as_they_were),
 	};
-	const char *seed = getenv("SANDD_TEST_SEED");
-	unsigned value = seed ? (unsigned)strtoul(seed, NULL, 0) : 1;
 
-	printf("seed %u (SANDD_TEST_SEED)\n", value);
-	srand(value);
-	for (size_t i = 0; i < sizeof(payload); i++)
-		payload[i] = (uint8_t)rand();
+	test_seed(payload, sizeof(payload));
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

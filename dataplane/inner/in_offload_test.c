@@ -10,7 +10,6 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <cmocka.h>
 
@@ -344,12 +343,7 @@ int main(void)
 		cmocka_unit_test(headers_that_lie_are_refused),
 		cmocka_unit_test(random_bytes_do_no_harm),
 	};
-	const char *seed = getenv("SANDD_TEST_SEED");
-	unsigned value = seed ? (unsigned)strtoul(seed, NULL, 0) : 1;
 
-	printf("seed %u (SANDD_TEST_SEED)\n", value);
-	srand(value);
-	for (size_t i = 0; i < sizeof(payload); i++)
-		payload[i] = (uint8_t)rand();
+	test_seed(payload, sizeof(payload));
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

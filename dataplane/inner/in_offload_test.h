@@ -10,6 +10,7 @@
 #include "in_parse.h"
 
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -119,6 +120,18 @@ static inline uint32_t test_make(const struct test_packet *p, uint8_t *out)
 	memcpy(out + headers_len, p->payload, p->payload_len);
 	test_set_csums(out, len, l4_off, p->proto);
 	return len;
+}
+
+/* Before the first test: random numbers from a seed that is told, and a payload of them. */
+static inline void test_seed(uint8_t *ret_payload, size_t len)
+{
+	const char *text = getenv("SANDD_TEST_SEED");
+	unsigned seed = text ? (unsigned)strtoul(text, NULL, 0) : 1;
+
+	printf("seed %u (SANDD_TEST_SEED)\n", seed);
+	srand(seed);
+	for (size_t i = 0; i < len; i++)
+		ret_payload[i] = (uint8_t)rand();
 }
 
 /* Below @below; 0 for 0. */
