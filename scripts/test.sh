@@ -80,6 +80,10 @@ suite_quickstart() {
 	done
 }
 
+suite_python() {
+	PYTHONDONTWRITEBYTECODE=1 python3 "$REPO/python/tests/test_server.py"
+}
+
 # netns/x and interop/x are programs of that name in tests/.
 run_suite_body() {
 	[[ $1 != interop/* ]] || wait_for_peers
@@ -96,7 +100,7 @@ all_suites() {
 	for file in "$REPO"/tests/netns/*_test.sh "$REPO"/tests/interop/*_test.sh; do
 		[[ ! -e $file ]] || { file=${file#"$REPO"/tests/}; echo "${file%_test.sh}"; }
 	done
-	printf '%s\n' quickstart tidy asan tsan fuzz
+	printf '%s\n' quickstart python tidy asan tsan fuzz
 }
 
 # --- running and counting -----------------------------------------------------------------------
