@@ -12,6 +12,7 @@
 #include "wg_noise.h"
 #include "wg_peer.h"
 
+#include <arpa/inet.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -174,6 +175,38 @@ static void test_many(void **state)
 	/* Numbers are used again. */
 	assert_int_equal(lab.dp->peers.capacity, capacity);
 	assert_int_equal(lab.dp->peers.n_numbers - lab.dp->peers.n_free, 1);
+	crowd_free(&crowd);
+}
+
+/* Among so many that a burst is fetched ahead: to a peer with a session, to idle ones, to nobody, and what is no packet. */
+static void test_burst_among_many(void **state)
+{
+	static const uint8_t runt[5] = {0x60};
+	struct crowd crowd = crowd_new(MANY);
+	struct lab_peer *peer;
+	struct in_addr to;
+
+	lab_init(&lab, &(struct lab_options){0});
+	peer = lab_peer_add(&lab, true, true);
+	lab_host_sends(&lab, "10.9.0.2", 1);
+	lab_run(&lab, 0);
+	lab_expect_at_peer(peer, 1);
+	change(crowd.configs, MANY, NULL, 0);
+	assert_true(wg_allowedips_is_large(lab.dp->tables.allowed_ips));
+	for (uint8_t i = 0; i < 12; i++) {
+		to.s_addr = htonl(0x0a0a0000 + 800u * i);
+		lab_host_sends(&lab, "10.9.0.2", 2 + i);
+		lab_host_sends(&lab, inet_ntoa(to), 0);
+		lab_host_sends(&lab, "10.20.0.1", 0);
+		lab_host_put(&lab, runt, sizeof(runt));
+	}
+	lab_run(&lab, 0);
+	for (uint8_t i = 0; i < 12; i++)
+		lab_expect_at_peer(peer, 2 + i);
+	assert_int_equal(peer->got.n, 0);
+	assert_int_equal(lab_drops(&lab, DP_DROP_NO_ENDPOINT), 12);
+	assert_int_equal(lab_drops(&lab, DP_DROP_NO_PEER), 12);
+	assert_int_equal(lab_drops(&lab, DP_DROP_OUT_MALFORMED), 12);
 	crowd_free(&crowd);
 }
 
@@ -610,6 +643,7 @@ int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test_teardown(test_many, teardown),
+		cmocka_unit_test_teardown(test_burst_among_many, teardown),
 		cmocka_unit_test_teardown(test_changed_in_use, teardown),
 		cmocka_unit_test_teardown(test_prefixes_pass, teardown),
 		cmocka_unit_test_teardown(test_all_or_nothing, teardown),

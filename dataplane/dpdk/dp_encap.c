@@ -302,6 +302,8 @@ unsigned dp_encap_poll(struct dp_worker *worker)
 	for (unsigned i = 0; i < n; i++)
 		rte_prefetch0(rte_pktmbuf_mtod(pkts[i], void *));
 	dp_counter_add(&worker->counters.host_rx_pkts, n);
+	if (unlikely(wg_allowedips_is_large(worker->tables->allowed_ips)))
+		dp_ahead(worker, pkts, n);
 	dp_encap(worker, pkts, n);
 	return n;
 }

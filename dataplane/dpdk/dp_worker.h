@@ -196,6 +196,8 @@ unsigned dp_steer_poll(struct dp_worker *worker);
 void dp_decap(struct dp_worker *worker, struct rte_mbuf **pkts, unsigned n);
 /** dp_decap.c: hand what was opened to the host interface. */
 void dp_deliver_flush(struct dp_worker *worker);
+/** dp_ahead.c: bring into the cache what sealing these @n inner packets will touch. */
+void dp_ahead(const struct dp_worker *worker, struct rte_mbuf **pkts, unsigned n);
 /** dp_encap.c: inner packets, data at their IP header, n <= DP_BURST. */
 void dp_encap(struct dp_worker *worker, struct rte_mbuf **pkts, unsigned n);
 unsigned dp_encap_poll(struct dp_worker *worker);

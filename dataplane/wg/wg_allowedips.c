@@ -561,6 +561,14 @@ static void epoch_end(struct wg_allowedips *table)
 		&table->readers.epoch, epoch + 1 + (epoch == UINT32_MAX), memory_order_release);
 }
 
+/* Relaxed: a hint, by which nothing is looked up otherwise. */
+static void count_prefixes(struct wg_allowedips *table, size_t n)
+{
+	table->n_prefixes = n;
+	atomic_store_explicit(
+		&table->readers.is_large, n >= WG_ALLOWEDIPS_LARGE, memory_order_relaxed);
+}
+
 int wg_allowedips_set(struct wg_allowedips *table, const struct base_prefix *prefix, uint32_t peer,
 	uint32_t *ret_previous)
 {
@@ -586,7 +594,7 @@ int wg_allowedips_set(struct wg_allowedips *table, const struct base_prefix *pre
 		return -ENOMEM;
 	}
 	epoch_end(table);
-	table->n_prefixes += previous == WG_PEER_NONE;
+	count_prefixes(table, table->n_prefixes + (previous == WG_PEER_NONE));
 	if (ret_previous)
 		*ret_previous = previous;
 	return 0;
@@ -607,7 +615,7 @@ int wg_allowedips_remove(
 		return -ENOENT;
 	entry->peer = WG_PEER_NONE;
 	trie_prune(&side, key);
-	table->n_prefixes--;
+	count_prefixes(table, table->n_prefixes - 1);
 	slot_update(&side, side.root, all, key); /* without memory it refreshed, which is enough */
 	epoch_end(table);
 	return 0;

@@ -104,7 +104,11 @@ struct wg_allowedips_readers {
 	_Atomic uint64_t root4;
 	_Atomic uint64_t root6;
 	_Atomic uint32_t epoch; /* another one after each change; never 0 */
+	_Atomic bool is_large;  /* WG_ALLOWEDIPS_LARGE prefixes and more */
 };
+
+/** Tables of this many prefixes, and what the peers behind them take, are more than the first caches hold. */
+#define WG_ALLOWEDIPS_LARGE 4096u
 
 /** The first member of struct wg_allowedips. */
 static inline const struct wg_allowedips_readers *wg_allowedips_readers(
@@ -202,6 +206,25 @@ static inline uint32_t wg_allowedips_lookup6(
 	return wg_allowedips_list6_lookup(
 		(const struct wg_allowedips_list *)(uintptr_t)(slot - WG_ALLOWEDIPS_LIST), high,
 		low);
+}
+
+/** Addresses that go down side by side; of more, so many at a time. */
+#define WG_ALLOWEDIPS_BULK_MAX 64u
+
+/**
+ * Reader: the same for @n addresses at once (wg_allowedips_bulk.c). Each answer is one that a look-up of its own could
+ * have had meanwhile. A few cycles dearer than as many look-ups while the table is in the cache, several times
+ * cheaper when it is not: see wg_allowedips_is_large().
+ */
+void wg_allowedips_lookup4_bulk(const struct wg_allowedips *table, const uint8_t *const *addrs,
+	unsigned n, uint32_t *ret_peers);
+void wg_allowedips_lookup6_bulk(const struct wg_allowedips *table, const uint8_t *const *addrs,
+	unsigned n, uint32_t *ret_peers);
+
+/** Reader: are there so many prefixes that what a walk reads is likely not in the cache? */
+static inline bool wg_allowedips_is_large(const struct wg_allowedips *table)
+{
+	return atomic_load_explicit(&wg_allowedips_readers(table)->is_large, memory_order_relaxed);
 }
 
 /**

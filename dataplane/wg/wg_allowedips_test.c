@@ -221,6 +221,42 @@ static void compare_memo(const struct wg_allowedips *table, const struct base_ad
 			expected);
 }
 
+static uint32_t lookup_one(const struct wg_allowedips *table, const struct base_addr *addr)
+{
+	return addr->family == BASE_FAMILY_V4 ? wg_allowedips_lookup4(table, addr->bytes)
+					      : wg_allowedips_lookup6(table, addr->bytes);
+}
+
+/* A burst of any length has the answers that its addresses have one by one. */
+#define BURST_MAX (2 * WG_ALLOWEDIPS_BULK_MAX + 5)
+
+static void compare_bulk(const struct wg_allowedips *table, const struct twin *twin)
+{
+	unsigned len = test_random() % (BURST_MAX + 1), n[2] = {0};
+	static const uint8_t *bytes[2][BURST_MAX];
+	static struct base_addr addrs[BURST_MAX];
+	static uint32_t peers[2][BURST_MAX];
+
+	for (unsigned i = 0; i < len; i++) {
+		addrs[i] = random_addr();
+		if (twin->n > 0 && test_random() % 2)
+			addrs[i] = twin->prefix[test_random() % twin->n].addr;
+		bytes[addrs[i].family == BASE_FAMILY_V6][n[addrs[i].family == BASE_FAMILY_V6]++] =
+			addrs[i].bytes;
+	}
+	memset(peers, 0x5a, sizeof(peers));
+	wg_allowedips_lookup4_bulk(table, bytes[0], n[0], peers[0]);
+	wg_allowedips_lookup6_bulk(table, bytes[1], n[1], peers[1]);
+	n[0] = n[1] = 0;
+	for (unsigned i = 0; i < len; i++) {
+		bool is_v6 = addrs[i].family == BASE_FAMILY_V6;
+
+		assert_int_equal(peers[is_v6][n[is_v6]++], lookup_one(table, &addrs[i]));
+	}
+	/* Nothing behind the end is written. */
+	assert_true(len == BURST_MAX || peers[0][n[0]] == 0x5a5a5a5a);
+}
+
 static void compare(const struct wg_allowedips *table, const struct twin *twin, unsigned n)
 {
 	size_t prefixes, bytes;
@@ -242,13 +278,11 @@ static void compare(const struct wg_allowedips *table, const struct twin *twin, 
 		if (test_random() % 4 == 0)
 			addr.bytes[base_family_bytes(addr.family) - 1] ^= 1 << test_random() % 8;
 		expected = twin_lookup(twin, &addr);
-		assert_int_equal(addr.family == BASE_FAMILY_V4
-				? wg_allowedips_lookup4(table, addr.bytes)
-				: wg_allowedips_lookup6(table, addr.bytes),
-			expected);
+		assert_int_equal(lookup_one(table, &addr), expected);
 		for (uint32_t peer = 0; peer < MEMO_PEERS; peer++)
 			compare_memo(table, &addr, peer, expected == peer);
 	}
+	compare_bulk(table, twin);
 	wg_allowedips_usage(table, &prefixes, &bytes);
 	assert_int_equal(prefixes, twin->n);
 }
@@ -396,8 +430,14 @@ static void *race_reader(void *arg)
 	while (!race->stop) {
 		uint32_t peer4 = wg_allowedips_lookup4(race->table, addr4);
 		uint32_t peer6 = wg_allowedips_lookup6(race->table, addr6);
+		const uint8_t *burst4[] = {addr4, addr4}, *burst6[] = {addr6, addr6};
+		uint32_t peers[4];
 
 		race->wrong += peer4 < 1 || peer4 > 2 || peer6 < 1 || peer6 > 2;
+		wg_allowedips_lookup4_bulk(race->table, burst4, 2, peers);
+		wg_allowedips_lookup6_bulk(race->table, burst6, 2, peers + 2);
+		for (unsigned i = 0; i < 4; i++)
+			race->wrong += peers[i] < 1 || peers[i] > 2;
 		race->rounds++;
 	}
 	return NULL;
@@ -451,6 +491,24 @@ static void test_reader_beside_writer(void **state)
 	pthread_join(reader, NULL);
 	assert_int_equal(race.wrong, 0);
 	wg_allowedips_free(race.table);
+}
+
+static void test_large(void **state)
+{
+	struct wg_allowedips *table = table_new(NULL, NULL);
+	struct base_prefix p = {.addr.family = BASE_FAMILY_V4, .bits = 32};
+
+	for (uint32_t i = 0; i < WG_ALLOWEDIPS_LARGE; i++) {
+		assert_false(wg_allowedips_is_large(table));
+		base_store_be32(p.addr.bytes, 0x0a000000 + i);
+		assert_int_equal(wg_allowedips_set(table, &p, i, NULL), 0);
+	}
+	assert_true(wg_allowedips_is_large(table));
+	/* Changing hands makes no more of them. */
+	assert_int_equal(wg_allowedips_set(table, &p, 7, NULL), 0);
+	assert_int_equal(wg_allowedips_remove(table, &p, 7), 0);
+	assert_false(wg_allowedips_is_large(table));
+	wg_allowedips_free(table);
 }
 
 /* --- cost ------------------------------------------------------------------------------------ */
@@ -516,6 +574,7 @@ int main(void)
 		cmocka_unit_test(test_no_memory),
 		cmocka_unit_test(test_retire),
 		cmocka_unit_test(test_reader_beside_writer),
+		cmocka_unit_test(test_large),
 		cmocka_unit_test(test_cost),
 		cmocka_unit_test(test_ten_peers_are_small),
 	};
