@@ -34,8 +34,11 @@ size_t coord_read_text(char *ret_text, const char *text, size_t max, bool is_nam
 
 	if (is_name && len > 0 && text[len - 1] == '.')
 		len--;
-	if (len > max)
-		len = max;
+	if (len > max) {
+		/* not in the middle of a character */
+		for (len = max; len > 0 && (text[len] & 0xc0) == 0x80;)
+			len--;
+	}
 	for (size_t i = 0; i < len; i++) {
 		unsigned char c = (unsigned char)text[i];
 

@@ -23,20 +23,15 @@ static int no_memory(struct frame_reader *reader)
 	return coord_json_fail(&reader->json, -ENOMEM, "", "out of memory");
 }
 
-/* Room for one more behind @n items; false: no memory, and kept as the error. */
-static bool room_make(struct frame_reader *reader, void *ret_items, size_t n, size_t size)
+/* Items with room for one more behind the @n that there are; NULL: no memory, kept as the error, and the items stay. */
+static void *room_make(struct frame_reader *reader, void *items, size_t n, size_t size)
 {
-	void **items = ret_items, *more;
-
-	if ((n & (n - 1)) != 0)
-		return true;
-	more = realloc(*items, (n ? 2 * n : 1) * size);
-	if (!more) {
+	if (n > 0 && (n & (n - 1)) != 0)
+		return items;
+	items = realloc(items, (n ? 2 * n : 1) * size);
+	if (!items)
 		no_memory(reader);
-		return false;
-	}
-	*items = more;
-	return true;
+	return items;
 }
 
 /* What element readers share: each element's tree is built, read and freed. */
@@ -104,14 +99,17 @@ static void self_read(struct frame_reader *reader, struct coord_span text)
 static void peer_tree(struct frame_reader *reader, const json_t *tree)
 {
 	struct coord_map_update *update = reader->update;
-	struct coord_node_body body;
+	struct coord_node_body body, *peers;
 
 	if (update->n_peers == COORD_PEERS_MAX) {
 		update->counts[COORD_NETMAP_CUT]++;
 		return;
 	}
-	if (!room_make(reader, &update->peers, update->n_peers, sizeof(*update->peers)) ||
-		coord_read_node(&reader->json, update->counts, tree, &body) < 0)
+	peers = room_make(reader, update->peers, update->n_peers, sizeof(*peers));
+	if (!peers)
+		return;
+	update->peers = peers;
+	if (coord_read_node(&reader->json, update->counts, tree, &body) < 0)
 		return;
 	if (body.node.id > 0) {
 		update->peers[update->n_peers++] = body;
@@ -259,14 +257,18 @@ static void online_read(struct frame_reader *reader, struct coord_span text)
 static void patch_tree(struct frame_reader *reader, const json_t *tree)
 {
 	struct coord_map_update *update = reader->update;
+	struct coord_patch *patches;
 
+	if (json_is_null(tree))
+		return;
 	if (update->n_patches == COORD_PEERS_MAX) {
 		update->counts[COORD_NETMAP_CUT]++;
 		return;
 	}
-	if (json_is_null(tree) ||
-		!room_make(reader, &update->patches, update->n_patches, sizeof(*update->patches)))
+	patches = room_make(reader, update->patches, update->n_patches, sizeof(*patches));
+	if (!patches)
 		return;
+	update->patches = patches;
 	if (coord_read_patch(
 		    &reader->json, update->counts, tree, &update->patches[update->n_patches]) == 0)
 		update->n_patches++;
@@ -298,6 +300,7 @@ static void user_tree(struct frame_reader *reader, const json_t *tree)
 {
 	struct coord_map_update *update = reader->update;
 	struct coord_json *json = &reader->json;
+	struct coord_user *users;
 
 	if (!is_object(reader, tree))
 		return;
@@ -305,8 +308,10 @@ static void user_tree(struct frame_reader *reader, const json_t *tree)
 		update->counts[COORD_NETMAP_CUT]++;
 		return;
 	}
-	if (!room_make(reader, &update->users, update->n_users, sizeof(*update->users)))
+	users = room_make(reader, update->users, update->n_users, sizeof(*users));
+	if (!users)
 		return;
+	update->users = users;
 	update->users[update->n_users++] = (struct coord_user){
 		.id = coord_json_int(json, tree, "ID", 0),
 		.login = text_keep(reader, coord_json_text(json, tree, "LoginName")),

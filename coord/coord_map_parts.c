@@ -336,7 +336,7 @@ static const char *message_text(
 
 	snprintf(line, sizeof(line), "%s%s%s", title ? title : "", title && text ? ": " : "",
 		text ? text : "");
-	return text_keep(json, update->arena, line, COORD_TEXT_BYTES_MAX, false);
+	return text_keep(json, update->arena, line, COORD_TEXT_BYTES_MAX - 1, false);
 }
 
 int coord_read_messages(

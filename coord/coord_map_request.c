@@ -3,9 +3,8 @@
  * Bodies of POST /machine/map (section 5.1). Everything is sent each time: what is left out the server takes for
  * withdrawn (routes) or zero (disco key). Thread: the loop's. See coord_map.h.
  */
-#include "coord_map.h"
-
 #include "base_bytes.h"
+#include "coord_map.h"
 
 #include <stdlib.h>
 

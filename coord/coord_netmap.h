@@ -198,6 +198,8 @@ const char *coord_netmap_domain(const struct coord_netmap *map);
 char *coord_netmap_print(const struct coord_netmap *map, uint64_t unix_s);
 /** Bytes that it holds on the heap, about. */
 size_t coord_netmap_bytes(const struct coord_netmap *map);
+/** Keep something with a node: it stays when the node changes, and is told once more when it is removed. */
+void coord_node_user_data_set(const struct coord_node *node, void *user_data);
 /** "worker-1" of "worker-1.mesh.lab"; into @buf. */
 const char *coord_node_label(char buf[64], const struct coord_node *node);
 
