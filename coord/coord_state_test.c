@@ -27,10 +27,12 @@ static int tear_down(void **state)
 
 static const char *path_of(const char *name)
 {
-	static char path[128];
+	static char paths[2][128]; /* two at a time */
+	static unsigned turn;
 
-	snprintf(path, sizeof(path), "%s/%s", dir, name);
-	return path;
+	turn = !turn;
+	snprintf(paths[turn], sizeof(paths[turn]), "%s/%s", dir, name);
+	return paths[turn];
 }
 
 static struct coord_state *open_good(void)
@@ -232,11 +234,11 @@ static void test_not_a_file(void **state)
 	static char text[4096];
 
 	coord_state_close(open_good());
-	assert_int_equal(rename(path_of(FILE_NAME), "/tmp/coord-state-elsewhere"), 0);
-	assert_int_equal(symlink("/tmp/coord-state-elsewhere", path_of(FILE_NAME)), 0);
+	assert_int_equal(rename(path_of(FILE_NAME), path_of("elsewhere")), 0);
+	assert_int_equal(symlink(path_of("elsewhere"), path_of(FILE_NAME)), 0);
 	assert_refused(ELOOP, FILE_NAME);
 	assert_int_equal(unlink(path_of(FILE_NAME)), 0);
-	assert_int_equal(rename("/tmp/coord-state-elsewhere", path_of("kept")), 0);
+	assert_int_equal(rename(path_of("elsewhere"), path_of("kept")), 0);
 	assert_int_equal(mkdir(path_of(FILE_NAME), 0700), 0);
 	assert_refused(EINVAL, "not a file");
 	assert_int_equal(rmdir(path_of(FILE_NAME)), 0);
