@@ -298,8 +298,10 @@ static void storm_turn(struct storm *storm, uint64_t now_ns)
 
 static void up(struct storm *storm, const struct bench_storm_config *config)
 {
-	static const struct dp_filter_rule rule = {
-		.port_first = 8765, .port_last = 8765, .proto = IN_PROTO_UDP};
+	static const struct base_prefix anybody = {0};
+	static const struct dp_filter_dst port = {.port_first = 8765, .port_last = 8765};
+	static const uint8_t udp = IN_PROTO_UDP;
+	static const struct dp_filter_rule rule = {&anybody, 1, &port, 1, &udp, 1};
 	struct dp_config dp = {
 		.ports = {{.kind = DP_PORT_RING, .device = "storm"}},
 		.n_ports = 1,

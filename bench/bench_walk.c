@@ -125,8 +125,10 @@ static void nexthop_routed(const struct dp_underlay_view *view, const struct bas
 
 void bench_walk_up(struct bench_walk *walk, unsigned cpu)
 {
-	static const struct dp_filter_rule rule = {
-		.port_first = 8765, .port_last = 8765, .proto = IN_PROTO_UDP};
+	static const struct base_prefix anybody = {0};
+	static const struct dp_filter_dst port = {.port_first = 8765, .port_last = 8765};
+	static const uint8_t udp = IN_PROTO_UDP;
+	static const struct dp_filter_rule rule = {&anybody, 1, &port, 1, &udp, 1};
 	struct dp_config config = {
 		.ports = {{.kind = DP_PORT_RING, .device = "bench"}},
 		.n_ports = 1,

@@ -375,7 +375,7 @@ static int take_proto(const struct load *load, uint8_t *ret_proto, bool *ret_is_
 
 /* "8765" or "8000-8999"; absent is any. */
 static int take_rule_ports(
-	const struct load *load, struct dp_filter_rule *rule, const char *text, unsigned i)
+	const struct load *load, struct ctl_rule *rule, const char *text, unsigned i)
 {
 	char path[KEY_PATH_LEN], rest;
 	unsigned first = 0, last = 65535;
@@ -394,15 +394,15 @@ static int take_rule_ports(
 			return ctl_yaml_error(load->yaml, load->err, path,
 				"'%s' is not a port or a range, such as 8765 or 8000-8999", text);
 	}
-	rule->port_first = (uint16_t)first;
-	rule->port_last = (uint16_t)last;
+	rule->dst.port_first = (uint16_t)first;
+	rule->dst.port_last = (uint16_t)last;
 	return 0;
 }
 
 /* ICMP has a number in each family: the rule's family decides, without one both are meant. */
-static void add_icmp(struct dp_config *dp, struct dp_filter_rule *rules, struct dp_filter_rule rule)
+static void add_icmp(struct dp_config *dp, struct ctl_rule *rules, struct ctl_rule rule)
 {
-	uint8_t family = rule.src.addr.family ? rule.src.addr.family : rule.dst.addr.family;
+	uint8_t family = rule.src.addr.family ? rule.src.addr.family : rule.dst.prefix.addr.family;
 
 	if (family != BASE_FAMILY_V6) {
 		rule.proto = IPPROTO_ICMP;
@@ -418,7 +418,7 @@ static int add_rule(const struct load *load, unsigned i)
 {
 	const struct ctl_raw_rule *raw = &load->raw->filter[i];
 	struct dp_config *dp = &load->config->dp;
-	struct dp_filter_rule rule = {0};
+	struct ctl_rule rule = {0};
 	char path[KEY_PATH_LEN];
 	bool is_icmp = false;
 	int rc;
@@ -427,8 +427,8 @@ static int add_rule(const struct load *load, unsigned i)
 	rc = take_rule_prefix(load, &rule.src, raw->from, path);
 	snprintf(path, sizeof(path), "filter[%u].to", i);
 	if (rc == 0)
-		rc = take_rule_prefix(load, &rule.dst, raw->to, path);
-	if (rc == 0 && raw->from && raw->to && rule.src.addr.family != rule.dst.addr.family)
+		rc = take_rule_prefix(load, &rule.dst.prefix, raw->to, path);
+	if (rc == 0 && raw->from && raw->to && rule.src.addr.family != rule.dst.prefix.addr.family)
 		rc = ctl_yaml_error(load->yaml, load->err, path,
 			"from and to are of different families; write one rule for each");
 	if (rc == 0)
@@ -451,14 +451,15 @@ static void add_default_rules(struct ctl_config *config)
 
 	config->has_default_filter = true;
 	for (unsigned i = 0; i < dp->n_host_addrs; i++) {
-		struct dp_filter_rule rule = {.dst = dp->host_addrs[i], .port_last = 65535};
+		struct ctl_rule rule = {.dst = {.prefix = dp->host_addrs[i], .port_last = 65535}};
+		struct base_prefix *own = &rule.dst.prefix;
 
-		rule.dst.bits = (uint8_t)(8 * base_family_bytes(rule.dst.addr.family));
+		own->bits = (uint8_t)(8 * base_family_bytes(own->addr.family));
 		add_icmp(dp, config->rules, rule);
-		if (!base_addr_equal(&rule.dst.addr, &config->listen.addr))
+		if (!base_addr_equal(&own->addr, &config->listen.addr))
 			continue;
 		rule.proto = IPPROTO_TCP;
-		rule.port_first = rule.port_last = config->listen.port;
+		rule.dst.port_first = rule.dst.port_last = config->listen.port;
 		config->rules[dp->n_rules++] = rule;
 	}
 }
@@ -469,9 +470,9 @@ static int fill_filter(const struct load *load)
 	size_t room = 2 * (size_t)load->raw->filter_count + 2 * DP_HOST_ADDRS_MAX;
 
 	config->rules = calloc(room, sizeof(*config->rules));
-	if (!config->rules)
+	config->dp_rules = calloc(room, sizeof(*config->dp_rules));
+	if (!config->rules || !config->dp_rules)
 		return base_error_set(load->err, -ENOMEM, "configuration: out of memory");
-	config->dp.rules = config->rules;
 	if (!ctl_yaml_has(load->yaml, "filter") && !config->has_mesh)
 		add_default_rules(config);
 	for (unsigned i = 0; i < load->raw->filter_count; i++) {
@@ -480,6 +481,13 @@ static int fill_filter(const struct load *load)
 		if (rc < 0)
 			return rc;
 	}
+	for (size_t i = 0; i < config->dp.n_rules; i++) {
+		const struct ctl_rule *rule = &config->rules[i];
+
+		config->dp_rules[i] = (struct dp_filter_rule){&rule->src, 1, &rule->dst, 1,
+			rule->proto ? &rule->proto : NULL, rule->proto ? 1 : 0};
+	}
+	config->dp.rules = config->dp_rules;
 	return 0;
 }
 
@@ -687,6 +695,7 @@ void ctl_config_free(struct ctl_config *config)
 	ctl_mesh_config_fini(&config->mesh);
 	ctl_peers_free(config->peers, config->n_peers);
 	free(config->rules);
+	free(config->dp_rules);
 	free(config->private_key_file);
 	free(config->socket_group);
 	free(config->file);

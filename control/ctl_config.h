@@ -65,6 +65,13 @@ struct ctl_mesh_config {
 	size_t map_bytes_max, map_decoded_max; /* 0: coord's own */
 };
 
+/** A rule of the file: one of each. */
+struct ctl_rule {
+	struct base_prefix src;   /* family NONE: any */
+	struct dp_filter_dst dst; /* family NONE: any */
+	uint8_t proto;            /* 0: TCP, UDP and ICMP */
+};
+
 struct ctl_config {
 	char *file;
 	cpu_set_t cpus; /* that the process might run on when it was loaded first */
@@ -73,7 +80,8 @@ struct ctl_config {
 	struct dp_config dp; /* filled if has_tunnel; holds the private key */
 	char *private_key_file;
 	struct cr_key public_key;
-	struct dp_filter_rule *rules; /* dp.rules, owned here */
+	struct ctl_rule *rules;          /* dp.n_rules of them, owned here as well: */
+	struct dp_filter_rule *dp_rules; /* dp.rules; their lists lie in @rules */
 	bool has_default_filter;
 	struct ctl_peer *peers; /* as in the file */
 	size_t n_peers;

@@ -40,7 +40,7 @@ static void print_host(const struct dp_config *dp, FILE *out)
 	fprintf(out, "  mtu: %u\n", dp->host_mtu);
 }
 
-static void print_rule(const struct dp_filter_rule *rule, FILE *out)
+static void print_rule(const struct ctl_rule *rule, FILE *out)
 {
 	char text[BASE_PREFIX_TEXT_LEN];
 	const char *name = rule->proto == IPPROTO_TCP ? "tcp"
@@ -50,8 +50,8 @@ static void print_rule(const struct dp_filter_rule *rule, FILE *out)
 	fprintf(out, "  - {");
 	if (rule->src.addr.family)
 		fprintf(out, "from: \"%s\", ", base_prefix_print(text, &rule->src));
-	if (rule->dst.addr.family)
-		fprintf(out, "to: \"%s\", ", base_prefix_print(text, &rule->dst));
+	if (rule->dst.prefix.addr.family)
+		fprintf(out, "to: \"%s\", ", base_prefix_print(text, &rule->dst.prefix));
 	if (rule->proto == 0)
 		fprintf(out, "proto: any");
 	else if (name)
@@ -59,7 +59,7 @@ static void print_rule(const struct dp_filter_rule *rule, FILE *out)
 	else
 		fprintf(out, "proto: %u", rule->proto);
 	if (name)
-		fprintf(out, ", ports: %u-%u", rule->port_first, rule->port_last);
+		fprintf(out, ", ports: %u-%u", rule->dst.port_first, rule->dst.port_last);
 	fprintf(out, "}\n");
 }
 

@@ -468,11 +468,11 @@ static void default_filter_lets_ping_and_controller_in(void **state)
 	assert_true(config->has_default_filter);
 	assert_int_equal(config->dp.n_rules, 2);
 	assert_int_equal(config->rules[0].proto, IPPROTO_ICMP);
-	assert_int_equal(config->rules[0].dst.bits, 32);
-	assert_true(base_addr_equal(&config->rules[0].dst.addr, &config->listen.addr));
+	assert_int_equal(config->rules[0].dst.prefix.bits, 32);
+	assert_true(base_addr_equal(&config->rules[0].dst.prefix.addr, &config->listen.addr));
 	assert_int_equal(config->rules[1].proto, IPPROTO_TCP);
-	assert_int_equal(config->rules[1].port_first, 8765);
-	assert_int_equal(config->rules[1].port_last, 8765);
+	assert_int_equal(config->rules[1].dst.port_first, 8765);
+	assert_int_equal(config->rules[1].dst.port_last, 8765);
 	ctl_config_free(config);
 
 	config = load_good(TUNNEL "filter: []\n");
@@ -492,8 +492,8 @@ static void icmp_is_both_kinds_without_a_family(void **state)
 	assert_int_equal(config->dp.n_rules, BASE_ARRAY_LEN(wanted));
 	for (size_t i = 0; i < BASE_ARRAY_LEN(wanted); i++)
 		assert_int_equal(config->rules[i].proto, wanted[i]);
-	assert_int_equal(config->rules[4].port_first, 5);
-	assert_int_equal(config->rules[4].port_last, 9);
+	assert_int_equal(config->rules[4].dst.port_first, 5);
+	assert_int_equal(config->rules[4].dst.port_last, 9);
 	ctl_config_free(config);
 }
 

@@ -86,16 +86,17 @@ static bool addresses_differ(const struct dp_config *a, const struct dp_config *
 	return false;
 }
 
-static bool rules_differ(const struct dp_config *a, const struct dp_config *b)
+static bool rules_differ(const struct ctl_config *a, const struct ctl_config *b)
 {
-	if (a->n_rules != b->n_rules)
+	if (a->dp.n_rules != b->dp.n_rules)
 		return true;
-	for (size_t i = 0; i < a->n_rules; i++) {
-		const struct dp_filter_rule *x = &a->rules[i], *y = &b->rules[i];
+	for (size_t i = 0; i < a->dp.n_rules; i++) {
+		const struct ctl_rule *x = &a->rules[i], *y = &b->rules[i];
 
-		if (!base_prefix_equal(&x->src, &y->src) || !base_prefix_equal(&x->dst, &y->dst) ||
-			x->port_first != y->port_first || x->port_last != y->port_last ||
-			x->proto != y->proto)
+		if (!base_prefix_equal(&x->src, &y->src) ||
+			!base_prefix_equal(&x->dst.prefix, &y->dst.prefix) ||
+			x->dst.port_first != y->dst.port_first ||
+			x->dst.port_last != y->dst.port_last || x->proto != y->proto)
 			return true;
 	}
 	return false;
@@ -133,7 +134,7 @@ unsigned ctl_reload_compare(const struct ctl_config *running, const struct ctl_c
 		{"controller.direct", endpoints_differ(&running->direct, &read->direct)},
 		{"api.socket", strcmp(running->file_socket, read->file_socket) != 0},
 		{"api.group", texts_differ(running->socket_group, read->socket_group)},
-		{"filter", both && filter_waits(running, read) && rules_differ(a, b)},
+		{"filter", both && filter_waits(running, read) && rules_differ(running, read)},
 	};
 	unsigned n = 0;
 
@@ -161,13 +162,16 @@ static void swap_peers(struct ctl_config *config, struct ctl_config *read)
 
 static void swap_rules(struct ctl_config *config, struct ctl_config *read)
 {
-	struct dp_filter_rule *rules = config->rules;
+	struct ctl_rule *rules = config->rules;
+	struct dp_filter_rule *dp_rules = config->dp_rules;
 
 	config->rules = read->rules;
+	config->dp_rules = read->dp_rules;
 	config->dp.rules = read->dp.rules;
 	config->dp.n_rules = read->dp.n_rules;
 	config->has_default_filter = read->has_default_filter;
 	read->rules = rules;
+	read->dp_rules = dp_rules;
 }
 
 /* The filter first: it can be put back, and peers that come find it. */
@@ -175,7 +179,7 @@ static int follow_tunnel(struct ctl_reload *reload, struct ctl_reload_result *re
 {
 	struct ctl_config *config = reload->config, *read = reload->read;
 	struct dp *dp = ctl_tunnel_dp_to_change(reload->tunnel);
-	bool has_new_filter = !filter_waits(config, read) && rules_differ(&config->dp, &read->dp);
+	bool has_new_filter = !filter_waits(config, read) && rules_differ(config, read);
 	int rc = 0;
 
 	if (has_new_filter)

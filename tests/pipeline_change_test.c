@@ -451,9 +451,12 @@ static void test_in_flight(void **state)
 /* Rules change while a peer sends: what was refused passes, and the other way round. */
 static void test_filter(void **state)
 {
+	static const struct base_prefix anybody = {0};
+	static const struct dp_filter_dst dsts[2] = {
+		{.port_first = 9999, .port_last = 9999}, {.port_first = 7, .port_last = 6}};
+	static const uint8_t udp = IN_PROTO_UDP;
 	struct dp_filter_rule rules[2] = {
-		{.port_first = 9999, .port_last = 9999, .proto = IN_PROTO_UDP},
-		{.port_first = 7, .port_last = 6, .proto = IN_PROTO_UDP}};
+		{&anybody, 1, &dsts[0], 1, &udp, 1}, {&anybody, 1, &dsts[1], 1, &udp, 1}};
 	struct base_error error;
 	struct lab_peer *peer;
 	uint8_t packet[100];
@@ -596,6 +599,10 @@ static void stop_threads(pthread_t *threads)
 static void test_threads(void **state)
 {
 	struct crowd crowd = crowd_new(SOME);
+	static const struct base_prefix anybody = {0};
+	static const uint8_t udp = IN_PROTO_UDP;
+	struct dp_filter_dst dst = {.port_first = 8765};
+	struct dp_filter_rule rule = {&anybody, 1, &dst, 1, &udp, 1};
 	static struct traffic traffic; /* a sanitizer's stack does not keep its alignment */
 	pthread_t threads[2], pump;
 	struct lab_peer *peer;
@@ -622,12 +629,9 @@ static void test_threads(void **state)
 		while (atomic_load(&n_traffic) < seen + 200)
 			dp_service(lab.dp);
 		change(crowd.configs, SOME / 2, crowd.keys + SOME / 2, SOME / 2);
-		assert_int_equal(dp_filter_set(lab.dp,
-					 &(struct dp_filter_rule){.port_first = 8765,
-						 .port_last = (uint16_t)(8765 + round),
-						 .proto = IN_PROTO_UDP},
-					 1, &(struct base_error){.text = ""}),
-			0);
+		dst.port_last = (uint16_t)(8765 + round);
+		assert_int_equal(
+			dp_filter_set(lab.dp, &rule, 1, &(struct base_error){.text = ""}), 0);
 		change(NULL, 0, crowd.keys, SOME / 2);
 		dp_service(lab.dp);
 	}

@@ -499,8 +499,10 @@ static void stop_threads(struct lab *lab)
 static void config_make(struct dp_config *ret_config, const struct lab_options *options)
 {
 	/* UDP to port 8765 of this host, from anybody; everything else is denied. */
-	static const struct dp_filter_rule rule = {
-		.port_first = 8765, .port_last = 8765, .proto = IN_PROTO_UDP};
+	static const struct base_prefix anybody = {0};
+	static const struct dp_filter_dst port = {.port_first = 8765, .port_last = 8765};
+	static const uint8_t udp = IN_PROTO_UDP;
+	static const struct dp_filter_rule rule = {&anybody, 1, &port, 1, &udp, 1};
 
 	*ret_config = (struct dp_config){
 		.ports = {{.kind = DP_PORT_RING,

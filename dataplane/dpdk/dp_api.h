@@ -51,11 +51,23 @@ enum dp_idle_mode {
 	DP_IDLE_ADAPTIVE, /* a worker with nothing to do sleeps on its ports' sockets */
 };
 
-/** Default deny; a decrypted packet to this host needs a rule or must answer a flow of ours. */
+struct dp_filter_dst {
+	struct base_prefix prefix;      /* family NONE: any, of both families */
+	uint16_t port_first, port_last; /* 0-65535: any; a protocol without ports needs that */
+};
+
+/**
+ * Default deny; a decrypted packet to this host needs a rule or must answer a flow of ours. A rule accepts packets from
+ * any of its sources to any of its destinations by any of its protocols. No sources, or no destinations, match
+ * nothing: a list of which everything had to be left out opens nothing.
+ */
 struct dp_filter_rule {
-	struct base_prefix src, dst;    /* family NONE: any */
-	uint16_t port_first, port_last; /* 0-65535: any */
-	uint8_t proto;                  /* IP protocol number; 0: TCP, UDP and ICMP */
+	const struct base_prefix *srcs; /* family NONE: any, of both families */
+	size_t n_srcs;
+	const struct dp_filter_dst *dsts;
+	size_t n_dsts;
+	const uint8_t *protos; /* IP protocol numbers; none: TCP, UDP, ICMP and ICMPv6 */
+	size_t n_protos;
 };
 
 enum dp_port_state {
@@ -87,7 +99,7 @@ struct dp_config {
 
 	char host_device[DP_DEVICE_NAME_LEN]; /* "sandd0"; "" for none (tests, benchmarks) */
 	struct base_prefix host_addrs[DP_HOST_ADDRS_MAX]; /* with host bits: 10.9.0.1/24 */
-	unsigned n_host_addrs;
+	unsigned n_host_addrs;                            /* 0: they come by dp_host_set() */
 	uint16_t host_mtu; /* inner MTU in bytes, DP_HOST_MTU_MIN to DP_HOST_MTU_MAX */
 
 	const struct dp_filter_rule *rules; /* copied */
@@ -97,7 +109,7 @@ struct dp_config {
 enum dp_event_type {
 	DP_EVENT_HANDSHAKE,      /* a session with the peer was confirmed */
 	DP_EVENT_ENDPOINT_MOVED, /* authenticated packets come from elsewhere now */
-	DP_EVENT_PORT, /* a port went up or down, or its MTU is too small: text says which */
+	DP_EVENT_PORT, /* of a port or the host interface: up, down, what it lacks; text says which */
 	DP_EVENT_DEAD, /* a thread of the dataplane died: text says why; stop the process */
 };
 
@@ -178,11 +190,44 @@ BASE_MUST_CHECK int dp_peer_set(
 int dp_peer_remove(struct dp *dp, const struct cr_key *public_key);
 
 /**
- * Filter by these rules from now on; replies of flows that this host opened pass as before. Returns 0, -EINVAL (a
- * rule that cannot be), -ENOMEM; the old rules stay then.
+ * Filter by these rules (copied) from now on; replies of flows that this host opened pass as before. Returns 0, -EINVAL (a
+ * rule that cannot be), -E2BIG (more than 65,536 port ranges, or beyond all measure of sources), -ENOMEM; the old
+ * rules stay then.
  */
 BASE_MUST_CHECK int dp_filter_set(struct dp *dp, const struct dp_filter_rule *rules, size_t n_rules,
 	struct base_error *ret_error);
+/**
+ * Packets that each rule in force accepted, by its number (at most @max of them); TCP counts with its opening packet alone,
+ * and a packet that several rules accept counts for the first. Counts begin anew with dp_filter_set() and
+ * dp_host_set(). Returns how many rules there are.
+ */
+size_t dp_filter_hits(const struct dp *dp, uint64_t *ret_pkts, size_t max);
+/** Packets that no rule accepted and that answered no flow. */
+uint64_t dp_filter_misses(const struct dp *dp);
+
+/** What the host interface has and what is sent to it. Borrowed. */
+struct dp_host_set {
+	const struct base_prefix
+		*addrs; /* of the interface, with host bits; at most DP_HOST_ADDRS_MAX */
+	size_t n_addrs;
+	/* The kernel's (table main), to the interface: the mesh's ranges, subnets behind peers. A peer's prefix within
+	 * them has no route of its own. */
+	const struct base_prefix *routes;
+	size_t n_routes;
+	/* Behind this gateway: packets to them pass as if they were to this host, if a rule accepts them, and the
+	 * kernel forwards them. */
+	const struct base_prefix *offers;
+	size_t n_offers;
+};
+
+/**
+ * Replace what was set before, with dp_new() too; what stays the same is not touched. What the kernel lacks for forwarding, and
+ * routes that it has to elsewhere, are told as DP_EVENT_PORT. Returns 0; -EINVAL (an address or prefix
+ * that is none; one for the whole Internet), -ENOMEM, or what the kernel said to an address, with a line; nothing
+ * has changed then.
+ */
+BASE_MUST_CHECK int dp_host_set(
+	struct dp *dp, const struct dp_host_set *set, struct base_error *ret_error);
 
 /** @port: index into dp_config.ports. */
 enum dp_port_state dp_port_state(const struct dp *dp, unsigned port);
@@ -200,8 +245,10 @@ struct dp_peer_status {
 	uint64_t handshakes;
 	uint64_t rx_bytes, tx_bytes; /* of authenticated messages, WireGuard headers included */
 	uint64_t rx_pkts, tx_pkts;
-	uint32_t rtt_us; /* of the last handshake that we began; 0: unknown */
-	unsigned lcore;  /* the owner */
+	uint64_t last_rx_ns,
+		last_tx_ns; /* of a data message, empty ones too; monotonic; 0: never */
+	uint32_t rtt_us;    /* of the last handshake that we began; 0: unknown */
+	unsigned lcore;     /* the owner */
 };
 /** Returns 0 or -ENOENT. */
 BASE_MUST_CHECK int dp_peer_status(

@@ -422,8 +422,8 @@ static bool is_among(const struct base_prefix *prefix, const struct base_prefix 
 static void prefix_remove(struct dp *dp, struct dp_peer *peer, const struct base_prefix *prefix)
 {
 	/* -ENOENT: it has passed to another, and its route with it. */
-	if (wg_allowedips_remove(dp->tables.allowed_ips, prefix, peer->number) == 0 && dp->host)
-		dp_host_route_remove(dp->host, prefix);
+	if (wg_allowedips_remove(dp->tables.allowed_ips, prefix, peer->number) == 0)
+		dp_nets_peer_remove(dp, prefix);
 }
 
 /* Ask, and wait. False: a thread stands still, which may look at the request at any time later. */
@@ -519,8 +519,7 @@ static int prefixes_claim(struct change *change)
 			if (wg_allowedips_set(
 				    table, &order->prefixes[j], order->peer->number, NULL) != 0)
 				goto err_undo;
-			if (dp->host)
-				dp_host_route_add(dp->host, &order->prefixes[j]);
+			dp_nets_peer_add(dp, &order->prefixes[j]);
 			if (++n % PREFIXES_PER_POLL == 0)
 				dp_rcu_poll(dp->rcu);
 		}

@@ -365,12 +365,6 @@ static int watch(struct dp *dp, int fd)
 	return epoll_ctl(dp->epoll_fd, EPOLL_CTL_ADD, fd, &event) == 0 ? 0 : -errno;
 }
 
-static const char *filter_wrong(int error)
-{
-	return error == -EINVAL ? "a rule mixes IPv4 and IPv6, or its ports are empty"
-				: strerror(-error);
-}
-
 static int start_shared(struct dp *dp, const struct dp_config *config, struct base_error *ret_error)
 {
 	int error;
@@ -385,9 +379,14 @@ static int start_shared(struct dp *dp, const struct dp_config *config, struct ba
 			"no memory for packets and rings; memory_mb: %u is too little",
 			dp_memory_mb(config));
 	cr_random(&dp->flow_seed, sizeof(dp->flow_seed));
-	error = dp_tables_init(&dp->tables, dp->rcu, config);
+	error = dp_tables_init(&dp->tables, dp->rcu);
+	if (!error)
+		error = dp_nets_init(&dp->nets, config);
 	if (error)
-		return base_error_set(ret_error, error, "filter: %s", filter_wrong(error));
+		return base_error_set(ret_error, error, "no memory for tables");
+	error = dp_filter_set(dp, config->rules, config->n_rules, ret_error);
+	if (error)
+		return error;
 	dp->handshake = dp_handshake_new(dp, &config->private_key);
 	return dp->handshake
 		? 0
@@ -547,6 +546,8 @@ void dp_free(struct dp *dp)
 	dp_taps_fini(dp);
 	dp_handshake_free(dp->handshake);
 	dp_tables_fini(&dp->tables);
+	dp_filter_fini(&dp->filter);
+	dp_nets_fini(&dp->nets);
 	dp_rcu_free(dp->rcu);
 	dp_peers_free(&dp->peers);
 	dp_events_free(dp->events);
@@ -575,22 +576,6 @@ const char *dp_port_state_name(enum dp_port_state state)
 	static const char *const names[] = {"up", "down", "gone"};
 
 	return names[state];
-}
-
-int dp_filter_set(struct dp *dp, const struct dp_filter_rule *rules, size_t n_rules,
-	struct base_error *ret_error)
-{
-	struct dp_config *config = malloc(sizeof(*config));
-	int error = -ENOMEM;
-
-	if (config) {
-		*config = dp->config;
-		config->rules = rules;
-		config->n_rules = n_rules;
-		error = dp_tables_set_filter(&dp->tables, dp->rcu, config);
-	}
-	free(config);
-	return error ? base_error_set(ret_error, error, "filter: %s", filter_wrong(error)) : 0;
 }
 
 int dp_fd(const struct dp *dp)

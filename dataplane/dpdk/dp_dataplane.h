@@ -11,10 +11,12 @@
 
 #include "dp_api.h"
 #include "dp_event.h"
+#include "dp_filter.h"
 #include "dp_guard.h"
 #include "dp_handshake.h"
 #include "dp_host.h"
 #include "dp_init.h"
+#include "dp_nets.h"
 #include "dp_peer.h"
 #include "dp_rcu.h"
 #include "dp_tables.h"
@@ -35,6 +37,8 @@ struct dp {
 	struct rte_mempool *pool;
 	struct dp_rcu *rcu; /* readers: worker n is n, the host thread is n_workers */
 	struct dp_tables tables;
+	struct dp_filter filter;
+	struct dp_nets nets;
 	struct dp_events *events;
 	struct dp_port ports[DP_PORTS_MAX];
 	uint64_t port_retry_ns[DP_PORTS_MAX];         /* a closed one is tried again from then on */

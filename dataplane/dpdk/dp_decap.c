@@ -26,6 +26,7 @@ static void prefetch_peer(const struct dp_peer *peer)
 {
 	rte_prefetch0(peer);
 	rte_prefetch0(&peer->from);
+	rte_prefetch0(&peer->rule_memo);
 }
 
 static void first_pass(struct dp_worker *worker, struct rte_mbuf **pkts, unsigned n)
@@ -133,14 +134,16 @@ static enum dp_drop check_inner(struct dp_worker *worker, struct dp_peer *peer, 
 	if (!is_source_allowed(worker, peer, ip, packet.version))
 		return DP_DROP_WRONG_SOURCE;
 	*ret_total_len = packet.total_len;
-	switch (in_filter_inbound(
-		dp_tables_filter(worker->tables), worker->flows, &packet, worker->now_ns)) {
+	switch (in_filter_inbound(dp_tables_filter(worker->tables), worker->flows, &peer->rule_memo,
+		&packet, worker->now_ns)) {
 	case IN_VERDICT_ACCEPT:
 		return DP_DROP_COUNT;
 	case IN_VERDICT_NO_HEADER:
 		return DP_DROP_FILTER_NO_HEADER;
 	case IN_VERDICT_DESTINATION:
 		return DP_DROP_FILTER_DESTINATION;
+	case IN_VERDICT_TSMP:
+		return DP_DROP_TSMP;
 	default:
 		return DP_DROP_FILTER_NO_RULE;
 	}

@@ -63,10 +63,14 @@
 		"a fragment, or a header that the filter cannot judge")                            \
 	X(FILTER_DESTINATION, "filter_destination", INNER,                                         \
 		"a peer's packet to an inner address that is not this host's")                     \
+	X(TSMP, "tsmp", INNER,                                                                     \
+		"a message of the mesh among itself (IP protocol 99), which no host gets")         \
 	X(HOST_FULL, "host_queue_full", DELIVER,                                                   \
 		"the kernel takes packets off the host interface too slowly, or there is none")    \
 	X(OUT_MALFORMED, "out_malformed", ENCAP,                                                   \
 		"the host sent something into the tunnel that is no IP packet")                    \
+	X(OUT_KEPT, "out_kept", ENCAP,                                                             \
+		"the host sent a multicast, link-local or TSMP packet, which no peer gets")        \
 	X(NO_PEER, "no_peer", ENCAP, "no peer's allowed IPs hold the destination")                 \
 	X(NO_ENDPOINT, "no_endpoint", ENCAP,                                                       \
 		"where the peer is reached is not known: it has to speak first")                   \

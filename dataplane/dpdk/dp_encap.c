@@ -205,6 +205,8 @@ static enum dp_drop route(struct dp_worker *worker, struct rte_mbuf *m, struct i
 	if (in_parse(packet, rte_pktmbuf_mtod(m, const uint8_t *), len) != IN_ERROR_OK ||
 		packet->total_len != len)
 		return DP_DROP_OUT_MALFORMED;
+	if (unlikely(in_filter_keeps_home(packet)))
+		return DP_DROP_OUT_KEPT;
 	*ret_number = packet->version == 4 ? wg_allowedips_lookup4(table, packet->dst)
 					   : wg_allowedips_lookup6(table, packet->dst);
 	return *ret_number == WG_PEER_NONE ? DP_DROP_NO_PEER : DP_DROP_COUNT;

@@ -286,6 +286,65 @@ void dp_host_wake(struct dp_host *host)
 	dp_idle_wake(host->idle);
 }
 
+static bool has_addr(const struct base_prefix *addrs, unsigned n, const struct base_prefix *addr)
+{
+	for (unsigned i = 0; i < n; i++) {
+		if (base_prefix_equal(&addrs[i], addr))
+			return true;
+	}
+	return false;
+}
+
+/* Those of @now that @before has not. */
+static int add_addrs(struct dp_host *host, const struct base_prefix *now, unsigned n_now,
+	const struct base_prefix *before, unsigned n_before, struct base_error *ret_error)
+{
+	for (unsigned i = 0; i < n_now; i++) {
+		int rc = has_addr(before, n_before, &now[i])
+			? 0
+			: dp_tun_addr_add(&host->tun, &host->config, &now[i], ret_error);
+
+		if (rc < 0)
+			return rc;
+	}
+	return 0;
+}
+
+/* Those of @before that @now has not; refusals: somebody was faster. */
+static void remove_addrs(struct dp_host *host, const struct base_prefix *now, unsigned n_now,
+	const struct base_prefix *before, unsigned n_before)
+{
+	for (unsigned i = 0; i < n_before; i++) {
+		if (!has_addr(now, n_now, &before[i]))
+			(void)dp_tun_addr_remove(&host->tun, &before[i]);
+	}
+}
+
+int dp_host_addrs_set(struct dp_host *host, const struct base_prefix *addrs, unsigned n_addrs,
+	struct base_error *ret_error)
+{
+	struct dp_host_config *config = &host->config;
+	int rc = 0;
+
+	/* A device that is gone is made again with what the configuration says then. */
+	if (host->tun.nl && dp_tun_is_there(&host->tun)) {
+		rc = add_addrs(host, addrs, n_addrs, config->addrs, config->n_addrs, ret_error);
+		if (rc < 0)
+			remove_addrs(host, config->addrs, config->n_addrs, addrs, n_addrs);
+		else
+			remove_addrs(host, addrs, n_addrs, config->addrs, config->n_addrs);
+	}
+	if (rc < 0)
+		return rc;
+	if (n_addrs)
+		memcpy(config->addrs, addrs, n_addrs * sizeof(*addrs));
+	config->n_addrs = n_addrs;
+	/* With the first IPv4 address of a network the kernel takes the others as well. */
+	if (host->tun.nl)
+		dp_tun_restore(&host->tun, config);
+	return 0;
+}
+
 static void clear_host_bits(struct base_prefix *prefix)
 {
 	for (unsigned bit = prefix->bits; bit < 8 * sizeof(prefix->addr.bytes); bit++)

@@ -91,6 +91,14 @@ void dp_host_wake(struct dp_host *host);
 int dp_host_route_add(struct dp_host *host, const struct base_prefix *prefix);
 int dp_host_route_remove(struct dp_host *host, const struct base_prefix *prefix);
 
+/**
+ * Control: these addresses from now on; those that stay are not touched. Routes may go with those that leave: they are the
+ * caller's to restore. Returns 0 or -Exxx with a line; then it has those from before. While there is no
+ * device, for the next one.
+ */
+BASE_MUST_CHECK int dp_host_addrs_set(struct dp_host *host, const struct base_prefix *addrs,
+	unsigned n_addrs, struct base_error *ret_error);
+
 /** Relaxed counters of the thread. */
 struct dp_host_stats {
 	uint64_t rx_pkts, rx_bytes, rx_reads;  /* from the kernel; a read brings many packets */

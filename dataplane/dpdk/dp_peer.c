@@ -184,6 +184,8 @@ int dp_peer_status(
 		.tx_bytes = dp_counter_get(&peer->tx_bytes),
 		.rx_pkts = dp_counter_get(&peer->rx_pkts),
 		.tx_pkts = dp_counter_get(&peer->tx_pkts),
+		.last_rx_ns = wg_activity_load(&peer->activity.rx_ns),
+		.last_tx_ns = wg_activity_load(&peer->activity.tx_ns),
 		.rtt_us = atomic_load_explicit(&peer->rtt_us, memory_order_relaxed),
 		.lcore = dp->workers[peer->owner].lcore,
 	};

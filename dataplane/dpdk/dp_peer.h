@@ -58,6 +58,9 @@ struct dp_peer {
 	struct wg_allowedips_memo6 source6; /* owner only */
 	_Atomic uint64_t path_since_ns;
 
+	/* Owner only: what the filter's rules said of the last datagram from here. */
+	struct in_rule_memo rule_memo __rte_cache_aligned;
+
 	/* Owner only. */
 	struct rte_mbuf *staged_first, *staged_last; /* linked by mbuf->next */
 	uint32_t n_staged;
@@ -85,6 +88,7 @@ static_assert(offsetof(struct dp_peer, outer) == 64, "sealing and opening share 
 static_assert(offsetof(struct dp_peer, outer.generation) == 128, "and sealing two more");
 static_assert(offsetof(struct dp_peer, from) == 192, "opening one more");
 static_assert(offsetof(struct dp_peer, source6) <= 256, "as far as here");
+static_assert(sizeof(((struct dp_peer *)0)->rule_memo) <= 64, "and, for datagrams, one line more");
 
 /** Control's peers: by public key, and by number. */
 struct dp_peers {

@@ -90,17 +90,6 @@ void dp_ports_follow(struct dp *dp, uint64_t now_ns)
 
 /* The host interface. */
 
-/* The kernel forgot them with the link or the device; those that are not ours to make are refused again. */
-static void restore_routes(struct dp *dp)
-{
-	for (uint32_t n = 0; n < dp->peers.capacity; n++) {
-		const struct dp_peer *peer = dp->peers.by_number[n];
-
-		for (size_t i = 0; peer && i < peer->n_prefixes; i++)
-			(void)dp_host_route_add(dp->host, &peer->prefixes[i]);
-	}
-}
-
 static void remake_host(struct dp *dp, uint64_t now_ns)
 {
 	const char *device = dp->config.host_device;
@@ -110,7 +99,7 @@ static void remake_host(struct dp *dp, uint64_t now_ns)
 	if (dp_host_reopen(dp->host, &error) == 0) {
 		dp->host_is_wanted = false;
 		dp->host_trouble.text[0] = '\0';
-		restore_routes(dp);
+		dp_nets_restore(dp);
 		tell(dp, "host interface %s: made again", device);
 		return;
 	}
@@ -141,7 +130,7 @@ void dp_ports_follow_host(struct dp *dp, uint64_t now_ns)
 		tell(dp, "host interface %s is down: packets for it are dropped", device);
 		break;
 	case DP_HOST_CAME_UP:
-		restore_routes(dp);
+		dp_nets_restore(dp);
 		tell(dp, "host interface %s is up", device);
 		break;
 	}

@@ -23,36 +23,6 @@ static void destroy_filter(void *filter)
 	in_filter_free(filter);
 }
 
-static struct in_filter *filter_new(const struct dp_config *config)
-{
-	struct in_rule *rules = calloc(config->n_rules + 1, sizeof(*rules));
-	struct base_prefix locals[DP_HOST_ADDRS_MAX];
-	struct in_filter *filter;
-
-	if (!rules)
-		return NULL;
-	for (size_t i = 0; i < config->n_rules; i++) {
-		const struct dp_filter_rule *rule = &config->rules[i];
-
-		rules[i] = (struct in_rule){
-			.src = rule->src,
-			.dst = rule->dst,
-			.port_first = rule->port_first,
-			.port_last = rule->port_last,
-			.proto = rule->proto,
-		};
-	}
-	/* Our addresses themselves, not the networks they are in. */
-	for (unsigned i = 0; i < config->n_host_addrs; i++) {
-		locals[i] = config->host_addrs[i];
-		locals[i].bits =
-			(uint8_t)(8 * base_family_bytes((enum base_family)locals[i].addr.family));
-	}
-	filter = in_filter_new(rules, config->n_rules, locals, config->n_host_addrs);
-	free(rules);
-	return filter;
-}
-
 static struct dp_peer_array *array_new(uint32_t capacity)
 {
 	struct dp_peer_array *array =
@@ -63,16 +33,12 @@ static struct dp_peer_array *array_new(uint32_t capacity)
 	return array;
 }
 
-int dp_tables_init(struct dp_tables *tables, struct dp_rcu *rcu, const struct dp_config *config)
+int dp_tables_init(struct dp_tables *tables, struct dp_rcu *rcu)
 {
 	memset(tables, 0, sizeof(*tables));
 	atomic_store(&tables->generation, 1);
 	atomic_store(&tables->peers, array_new(PEERS_FIRST));
 	tables->allowed_ips = wg_allowedips_new(retire_node, rcu);
-	errno = ENOMEM;
-	atomic_store(&tables->filter, filter_new(config));
-	if (!atomic_load(&tables->filter))
-		return -errno;
 	return atomic_load(&tables->peers) && tables->allowed_ips ? 0 : -ENOMEM;
 }
 
@@ -113,20 +79,15 @@ void dp_tables_set_peer(struct dp_tables *tables, uint32_t number, struct dp_pee
 	atomic_store_explicit(&array->slots[number], peer, memory_order_release);
 }
 
-int dp_tables_set_filter(
-	struct dp_tables *tables, struct dp_rcu *rcu, const struct dp_config *config)
+void dp_tables_publish_filter(
+	struct dp_tables *tables, struct dp_rcu *rcu, struct in_filter *filter)
 {
 	struct in_filter *old = atomic_load_explicit(&tables->filter, memory_order_relaxed);
-	struct in_filter *new;
 
-	errno = ENOMEM;
-	new = filter_new(config);
-	if (!new)
-		return -errno;
 	/* Release: a reader that finds the new one finds it whole. */
-	atomic_store_explicit(&tables->filter, new, memory_order_release);
-	dp_rcu_retire(rcu, destroy_filter, old);
-	return 0;
+	atomic_store_explicit(&tables->filter, filter, memory_order_release);
+	if (old)
+		dp_rcu_retire(rcu, destroy_filter, old);
 }
 
 void dp_tables_publish_view(

@@ -34,12 +34,8 @@ struct dp_tables {
 	_Atomic(struct in_filter *) filter; /* writer: control */
 };
 
-/**
- * Fill @tables: no peers, and the filter of @config's rules for the host's own addresses.
- * Returns 0, -ENOMEM, -EINVAL (a rule that cannot be).
- */
-BASE_MUST_CHECK int dp_tables_init(
-	struct dp_tables *tables, struct dp_rcu *rcu, const struct dp_config *config);
+/** Fill @tables: no peers, and no filter yet. Returns 0 or -ENOMEM. */
+BASE_MUST_CHECK int dp_tables_init(struct dp_tables *tables, struct dp_rcu *rcu);
 /** No reader may be left. Half-initialised is fine. */
 void dp_tables_fini(struct dp_tables *tables);
 /** Control: slots for peer numbers below @capacity. Returns 0 or -ENOMEM. */
@@ -47,9 +43,9 @@ BASE_MUST_CHECK int dp_tables_reserve(
 	struct dp_tables *tables, struct dp_rcu *rcu, uint32_t capacity);
 /** Control: make slot @number, reserved before, point to @peer (NULL: to nothing). */
 void dp_tables_set_peer(struct dp_tables *tables, uint32_t number, struct dp_peer *peer);
-/** Control: filter by @config's rules from now on; the old filter is retired. 0, -ENOMEM, -EINVAL. */
-BASE_MUST_CHECK int dp_tables_set_filter(
-	struct dp_tables *tables, struct dp_rcu *rcu, const struct dp_config *config);
+/** Control: this filter from now on; the old one is retired. Once at least before workers run. */
+void dp_tables_publish_filter(
+	struct dp_tables *tables, struct dp_rcu *rcu, struct in_filter *filter);
 /** Control: take over a new view; the old one is retired. */
 void dp_tables_publish_view(
 	struct dp_tables *tables, struct dp_rcu *rcu, struct dp_underlay_view *view);
@@ -78,7 +74,7 @@ static inline void dp_tables_peer_prefetch(const struct dp_tables *tables, uint3
 /** Reader: the filter, until its next quiescent state. */
 static inline const struct in_filter *dp_tables_filter(const struct dp_tables *tables)
 {
-	/* Acquire pairs with the release in dp_tables_set_filter(). */
+	/* Acquire pairs with the release in dp_tables_publish_filter(). */
 	return atomic_load_explicit(&tables->filter, memory_order_acquire);
 }
 

@@ -93,11 +93,11 @@ static int set_up(struct dp_tun *tun)
 	return transact(tun, &request);
 }
 
-static int add_addr(struct dp_tun *tun, const struct base_prefix *ifaddr)
+static int change_addr(
+	struct dp_tun *tun, uint16_t message_type, uint16_t flags, const struct base_prefix *ifaddr)
 {
 	struct request request;
-	struct ifaddrmsg *ifa =
-		begin(&request, RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, sizeof(*ifa));
+	struct ifaddrmsg *ifa = begin(&request, message_type, flags, sizeof(*ifa));
 	size_t len = base_family_bytes(ifaddr->addr.family);
 
 	ifa->ifa_family = (uint8_t)af_of(&ifaddr->addr);
@@ -110,6 +110,39 @@ static int add_addr(struct dp_tun *tun, const struct base_prefix *ifaddr)
 	if (ifaddr->addr.family == BASE_FAMILY_V6)
 		mnl_attr_put_u32(request.msg, IFA_FLAGS, IFA_F_NODAD);
 	return transact(tun, &request);
+}
+
+static int add_addr(struct dp_tun *tun, const struct base_prefix *ifaddr)
+{
+	return change_addr(tun, RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, ifaddr);
+}
+
+int dp_tun_addr_remove(struct dp_tun *tun, const struct base_prefix *ifaddr)
+{
+	return change_addr(tun, RTM_DELADDR, 0, ifaddr);
+}
+
+int dp_tun_addr_add(struct dp_tun *tun, const struct dp_host_config *config,
+	const struct base_prefix *ifaddr, struct base_error *ret_error)
+{
+	char text[BASE_PREFIX_TEXT_LEN];
+	int rc = add_addr(tun, ifaddr);
+
+	if (rc == 0)
+		return 0;
+	return base_error_set(ret_error, rc, "host interface %s: address %s refused: %s%s",
+		config->device, base_prefix_print(text, ifaddr), strerror(-rc),
+		ifaddr->addr.family == BASE_FAMILY_V6
+			? "; is IPv6 on (net.ipv6.conf.all.disable_ipv6=0) and the MTU at least "
+			  "1280?"
+			: "");
+}
+
+bool dp_tun_is_there(const struct dp_tun *tun)
+{
+	struct ifreq ifr = {.ifr_ifindex = (int)tun->ifindex};
+
+	return ioctl(mnl_socket_get_fd(tun->nl), SIOCGIFNAME, &ifr) == 0;
 }
 
 bool dp_tun_is_up(const struct dp_tun *tun)
@@ -208,7 +241,6 @@ static int set_offloads(struct dp_tun *tun, const char *device, struct base_erro
 static int configure(
 	struct dp_tun *tun, const struct dp_host_config *config, struct base_error *ret_error)
 {
-	char text[BASE_PREFIX_TEXT_LEN];
 	int rc = set_mtu(tun, config->mtu_bytes);
 
 	if (rc < 0)
@@ -216,15 +248,9 @@ static int configure(
 			config->device, config->mtu_bytes, strerror(-rc));
 	set_no_link_local(tun);
 	for (unsigned i = 0; i < config->n_addrs; i++) {
-		rc = add_addr(tun, &config->addrs[i]);
+		rc = dp_tun_addr_add(tun, config, &config->addrs[i], ret_error);
 		if (rc < 0)
-			return base_error_set(ret_error, rc,
-				"host interface %s: address %s refused: %s%s", config->device,
-				base_prefix_print(text, &config->addrs[i]), strerror(-rc),
-				config->addrs[i].addr.family == BASE_FAMILY_V6
-					? "; is IPv6 on (net.ipv6.conf.all.disable_ipv6=0) and the "
-					  "MTU at least 1280?"
-					: "");
+			return rc;
 	}
 	rc = set_up(tun);
 	if (rc < 0)

@@ -28,6 +28,12 @@ void dp_tun_close(struct dp_tun *tun);
 
 /** Is the link up, as a person sets it? False also when it is gone. */
 bool dp_tun_is_up(const struct dp_tun *tun);
+/** Is there a device still? */
+bool dp_tun_is_there(const struct dp_tun *tun);
+/** 0 or -Exxx with a line. */
+BASE_MUST_CHECK int dp_tun_addr_add(struct dp_tun *tun, const struct dp_host_config *config,
+	const struct base_prefix *ifaddr, struct base_error *ret_error);
+int dp_tun_addr_remove(struct dp_tun *tun, const struct base_prefix *ifaddr);
 /** Addresses that went while the link was down; those that are there stay. */
 void dp_tun_restore(struct dp_tun *tun, const struct dp_host_config *config);
 

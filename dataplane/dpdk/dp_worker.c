@@ -418,7 +418,7 @@ int dp_worker_init(struct dp_worker *worker, struct base_error *ret_error)
 	worker->idle = dp_idle_new();
 	dp_admit_init(&worker->admit);
 	worker->index = wg_index_table_new(INDEX_FIRST);
-	worker->flows = in_flows_new(FLOWS_MAX);
+	worker->flows = in_flows_new(FLOWS_MAX, worker->id);
 	if (!worker->command_ring || !worker->handover_ring || !worker->inner_ring ||
 		!worker->outer_ring || !worker->idle || !worker->index || !worker->flows)
 		return base_error_set(ret_error, -ENOMEM,

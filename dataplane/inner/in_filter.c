@@ -7,6 +7,7 @@
 
 #include "base_bytes.h"
 #include "base_huge.h"
+#include "in_axis.h"
 
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -17,25 +18,15 @@ struct words {
 	uint64_t w[2];
 };
 
-struct match {
-	struct words value, mask;
-};
-
-struct rule {
-	struct match src, dst;
-	uint16_t port_first, port_last;
-	uint8_t proto;
-};
-
-/* What is asked of one family: rules and local prefixes of the other cost nothing. */
-struct family_table {
-	struct rule *rules;
-	struct match *locals;
-	size_t n_rules, n_locals;
-};
-
 struct in_filter {
-	struct family_table v4, v6;
+	uint64_t number; /* no other filter of this process has it */
+	struct in_rules *rules;
+	struct in_sets local_sets;
+	struct in_axis local4, local6;
+	uint32_t n_rules;
+	unsigned n_readers;
+	size_t n_counters;      /* of each reader: rules, and one for misses; whole cache lines */
+	_Atomic uint64_t *hits; /* each written by its reader alone */
 };
 
 const char *in_verdict_name(enum in_verdict verdict)
@@ -60,130 +51,110 @@ static struct words load_words(const uint8_t *bytes, uint8_t version)
 	return words;
 }
 
-static bool is_match(const struct match *match, const struct words *words)
+/* --- life of a filter ------------------------------------------------------------------------ */
+
+#define CACHE_LINE 64u
+
+static int count_init(struct in_filter *filter, size_t n_rules, unsigned n_readers)
 {
-	return (((words->w[0] ^ match->value.w[0]) & match->mask.w[0]) |
-		       ((words->w[1] ^ match->value.w[1]) & match->mask.w[1])) == 0;
-}
+	size_t line = CACHE_LINE / sizeof(*filter->hits), bytes;
 
-/* Family NONE becomes a mask of zeroes: it matches all. */
-static struct match match_from_prefix(const struct base_prefix *prefix)
-{
-	struct match match = {0};
-	uint8_t mask[16] = {0};
-
-	if (prefix->addr.family == BASE_FAMILY_NONE)
-		return match;
-	for (unsigned i = 0; i < prefix->bits; i++)
-		mask[i / 8] |= (uint8_t)(0x80 >> i % 8);
-	match.value = load_words(prefix->addr.bytes, prefix->addr.family);
-	match.mask = load_words(mask, prefix->addr.family);
-	return match;
-}
-
-/* --- rules ------------------------------------------------------------------------------------ */
-
-static bool is_prefix_valid(const struct base_prefix *prefix)
-{
-	switch (prefix->addr.family) {
-	case BASE_FAMILY_NONE:
-		return true;
-	case BASE_FAMILY_V4:
-		return prefix->bits <= 32;
-	case BASE_FAMILY_V6:
-		return prefix->bits <= 128;
-	default:
-		return false;
-	}
-}
-
-static bool is_rule_valid(const struct in_rule *rule)
-{
-	uint8_t src = rule->src.addr.family, dst = rule->dst.addr.family;
-
-	if (!is_prefix_valid(&rule->src) || !is_prefix_valid(&rule->dst))
-		return false;
-	if (src != BASE_FAMILY_NONE && dst != BASE_FAMILY_NONE && src != dst)
-		return false;
-	return rule->port_first <= rule->port_last;
-}
-
-/* The family that a rule speaks of, NONE: both. */
-static uint8_t rule_family(const struct in_rule *rule)
-{
-	return rule->src.addr.family ? rule->src.addr.family : rule->dst.addr.family;
-}
-
-static void compile_rule(struct family_table *table, const struct in_rule *rule)
-{
-	table->rules[table->n_rules++] = (struct rule){
-		.src = match_from_prefix(&rule->src),
-		.dst = match_from_prefix(&rule->dst),
-		.port_first = rule->port_first,
-		.port_last = rule->port_last,
-		.proto = rule->proto,
-	};
-}
-
-static int table_init(struct family_table *table, size_t n_rules, size_t n_locals)
-{
-	/* One more, so that zero is no special case of calloc(). */
-	table->rules = calloc(n_rules + 1, sizeof(*table->rules));
-	table->locals = calloc(n_locals + 1, sizeof(*table->locals));
-	return table->rules && table->locals ? 0 : -ENOMEM;
-}
-
-static int compile(struct in_filter *filter, const struct in_rule *rules, size_t n_rules,
-	const struct base_prefix *locals, size_t n_locals)
-{
-	if (table_init(&filter->v4, n_rules, n_locals) < 0 ||
-		table_init(&filter->v6, n_rules, n_locals) < 0)
+	filter->n_rules = (uint32_t)n_rules;
+	filter->n_readers = n_readers;
+	filter->n_counters = (n_rules + line) / line * line;
+	bytes = n_readers * filter->n_counters * sizeof(*filter->hits);
+	filter->hits = aligned_alloc(CACHE_LINE, bytes);
+	if (!filter->hits)
 		return -ENOMEM;
-	for (size_t i = 0; i < n_rules; i++) {
-		if (!is_rule_valid(&rules[i]))
-			return -EINVAL;
-		if (rule_family(&rules[i]) != BASE_FAMILY_V6)
-			compile_rule(&filter->v4, &rules[i]);
-		if (rule_family(&rules[i]) != BASE_FAMILY_V4)
-			compile_rule(&filter->v6, &rules[i]);
-	}
-	for (size_t i = 0; i < n_locals; i++) {
-		struct family_table *table =
-			locals[i].addr.family == BASE_FAMILY_V4 ? &filter->v4 : &filter->v6;
-
-		if (locals[i].addr.family == BASE_FAMILY_NONE || !is_prefix_valid(&locals[i]))
-			return -EINVAL;
-		table->locals[table->n_locals++] = match_from_prefix(&locals[i]);
-	}
+	memset((void *)filter->hits, 0, bytes);
 	return 0;
 }
 
-struct in_filter *in_filter_new(const struct in_rule *rules, size_t n_rules,
+static int local_axis(struct in_filter *filter, struct in_axis *axis, uint8_t version,
 	const struct base_prefix *locals, size_t n_locals)
 {
+	struct in_range *ranges = calloc(n_locals + 1, sizeof(*ranges));
+	uint64_t bits = 0;
+	size_t n = 0;
+	int rc;
+
+	if (!ranges)
+		return -ENOMEM;
+	for (size_t i = 0; i < n_locals; i++) {
+		if (locals[i].addr.family == version)
+			ranges[n++] = in_range_of(&locals[i], version, 0);
+	}
+	rc = in_axis_init(axis, &filter->local_sets, in_point_max(version), ranges, n, &bits, 1);
+	free(ranges);
+	return rc;
+}
+
+static int locals_init(struct in_filter *filter, const struct base_prefix *locals, size_t n_locals)
+{
+	int rc = in_sets_init(&filter->local_sets);
+
+	for (size_t i = 0; i < n_locals; i++) {
+		if (locals[i].addr.family == BASE_FAMILY_NONE || !in_prefix_is_valid(&locals[i]))
+			return -EINVAL;
+	}
+	if (rc == 0)
+		rc = local_axis(filter, &filter->local4, BASE_FAMILY_V4, locals, n_locals);
+	if (rc == 0)
+		rc = local_axis(filter, &filter->local6, BASE_FAMILY_V6, locals, n_locals);
+	return rc;
+}
+
+struct in_filter *in_filter_new(const struct in_rule *rules, size_t n_rules,
+	const struct base_prefix *locals, size_t n_locals, unsigned n_readers)
+{
+	/* Any thread may build one; relaxed, for only its being unique counts. */
+	static _Atomic uint64_t last_number;
 	struct in_filter *filter = calloc(1, sizeof(*filter));
 	int rc;
 
 	if (!filter)
 		return NULL;
-	rc = compile(filter, rules, n_rules, locals, n_locals);
-	if (rc < 0) {
-		in_filter_free(filter);
-		errno = -rc;
-		return NULL;
+	filter->number = atomic_fetch_add_explicit(&last_number, 1, memory_order_relaxed) + 1;
+	rc = count_init(filter, n_rules, n_readers);
+	if (rc == 0)
+		rc = locals_init(filter, locals, n_locals);
+	if (rc == 0) {
+		filter->rules = in_rules_new(rules, n_rules);
+		rc = filter->rules ? 0 : -errno;
 	}
-	return filter;
+	if (rc == 0)
+		return filter;
+	in_filter_free(filter);
+	errno = -rc;
+	return NULL;
 }
 
 void in_filter_free(struct in_filter *filter)
 {
 	if (!filter)
 		return;
-	free(filter->v4.rules);
-	free(filter->v4.locals);
-	free(filter->v6.rules);
-	free(filter->v6.locals);
+	in_rules_free(filter->rules);
+	in_axis_fini(&filter->local4);
+	in_axis_fini(&filter->local6);
+	in_sets_fini(&filter->local_sets);
+	free((void *)filter->hits);
 	free(filter);
+}
+
+size_t in_filter_n_rules(const struct in_filter *filter)
+{
+	return filter->n_rules;
+}
+
+uint64_t in_filter_hits(const struct in_filter *filter, uint32_t rule)
+{
+	size_t at = rule == IN_RULE_NONE ? filter->n_rules : rule;
+	uint64_t sum = 0;
+
+	for (unsigned i = 0; i < filter->n_readers; i++)
+		sum += atomic_load_explicit(
+			&filter->hits[i * filter->n_counters + at], memory_order_relaxed);
+	return sum;
 }
 
 /* --- flows ------------------------------------------------------------------------------------ */
@@ -221,6 +192,7 @@ struct bucket {
 struct in_flows {
 	struct in_flows_epoch epoch; /* first, see there */
 	uint32_t bucket_mask;
+	unsigned reader;
 	uint64_t secret[KEY_WORDS + 1];
 	/* Written by the owner, read by whoever counts: relaxed, nothing hangs on them. */
 	_Atomic uint32_t live;
@@ -269,7 +241,7 @@ static struct bucket *find_bucket(
 	return &flows->buckets[*ret_mark & flows->bucket_mask];
 }
 
-struct in_flows *in_flows_new(uint32_t max)
+struct in_flows *in_flows_new(uint32_t max, unsigned reader)
 {
 	struct in_flows *flows;
 	uint32_t n_buckets = 1;
@@ -284,6 +256,7 @@ struct in_flows *in_flows_new(uint32_t max)
 	if (!flows)
 		return NULL;
 	flows->bucket_mask = n_buckets - 1;
+	flows->reader = reader;
 	flows->epoch.number = EPOCH_NUMBER_ONE;
 	flows->buckets = base_huge_new(n_buckets * sizeof(struct bucket));
 	if (!flows->buckets) {
@@ -488,21 +461,12 @@ static bool is_reply(struct in_flows *flows, const struct flow_key *key, uint32_
 
 /* --- verdicts --------------------------------------------------------------------------------- */
 
-static bool is_dst_refused(const uint8_t *dst, uint8_t version)
+static bool is_local(const struct in_filter *filter, const struct in_packet *packet)
 {
-	if (version == BASE_FAMILY_V6)
-		return dst[0] == 0xff || (dst[0] == 0xfe && (dst[1] & 0xc0) == 0x80);
-	if (dst[0] == 169 && dst[1] == 254)
-		return dst[2] != 169 || dst[3] != 254; /* clouds keep their metadata there */
-	return dst[0] >> 4 == 14;
-}
-
-static bool is_local(const struct family_table *table, const struct words *dst)
-{
-	for (size_t i = 0; i < table->n_locals; i++)
-		if (is_match(&table->locals[i], dst))
-			return true;
-	return false;
+	/* Set 0 is the empty one: nobody's. */
+	if (packet->version == BASE_FAMILY_V4)
+		return in_axis_find32(&filter->local4, base_load_be32(packet->dst)) != 0;
+	return in_axis_find128(&filter->local6, in_point_of(packet->dst, BASE_FAMILY_V6)) != 0;
 }
 
 /* (4) */
@@ -524,30 +488,6 @@ static bool is_common(uint8_t proto)
 	return proto == IN_PROTO_TCP || proto == IN_PROTO_UDP || is_icmp(proto);
 }
 
-static bool is_rule_match(const struct rule *rule, const struct in_packet *packet)
-{
-	if (is_icmp(packet->proto))
-		return true; /* (4): addresses alone */
-	if (rule->proto != 0 ? rule->proto != packet->proto : !is_common(packet->proto))
-		return false;
-	if (packet->has_l4)
-		return packet->dst_port >= rule->port_first && packet->dst_port <= rule->port_last;
-	return rule->port_first == 0 && rule->port_last == 65535; /* (8) */
-}
-
-static enum in_verdict ask_rules(const struct family_table *table, const struct in_packet *packet,
-	const struct words *src, const struct words *dst)
-{
-	for (size_t i = 0; i < table->n_rules; i++) {
-		const struct rule *rule = &table->rules[i];
-
-		if (is_match(&rule->src, src) && is_match(&rule->dst, dst) &&
-			is_rule_match(rule, packet))
-			return IN_VERDICT_ACCEPT;
-	}
-	return IN_VERDICT_NO_RULE;
-}
-
 static bool has_flows(uint8_t proto)
 {
 	return proto == IN_PROTO_UDP || proto == IN_PROTO_SCTP;
@@ -559,37 +499,108 @@ static bool needs_header(uint8_t proto)
 	return is_common(proto) || proto == IN_PROTO_SCTP;
 }
 
-enum in_verdict in_filter_inbound(const struct in_filter *filter, struct in_flows *flows,
-	const struct in_packet *packet, uint64_t now_ns)
+/* By a rule, or, of number IN_RULE_NONE, by none. */
+static void count(const struct in_filter *filter, const struct in_flows *flows, uint32_t rule)
 {
-	const struct family_table *table =
-		packet->version == BASE_FAMILY_V4 ? &filter->v4 : &filter->v6;
-	struct words src = load_words(packet->src, packet->version);
-	struct words dst = load_words(packet->dst, packet->version);
+	size_t at = rule == IN_RULE_NONE ? filter->n_rules : rule;
+
+	add_one64(&filter->hits[flows->reader * filter->n_counters + at]);
+}
+
+static bool is_memo_of(const struct in_rule_memo *memo, const struct in_filter *filter,
+	const struct in_packet *packet)
+{
+	uint32_t ports = (uint32_t)packet->src_port << 16 | packet->dst_port;
+
+	if (memo->filter != filter->number || memo->ports != ports ||
+		memo->proto != packet->proto || memo->version != packet->version)
+		return false;
+	if (packet->version == BASE_FAMILY_V4)
+		return memcmp(memo->src, packet->src, 4) == 0 &&
+			memcmp(memo->dst, packet->dst, 4) == 0;
+	return memcmp(memo->src, packet->src, 16) == 0 && memcmp(memo->dst, packet->dst, 16) == 0;
+}
+
+static void memo_set(struct in_rule_memo *memo, const struct in_filter *filter,
+	const struct in_packet *packet, uint32_t rule)
+{
+	size_t len = base_family_bytes((enum base_family)packet->version);
+
+	*memo = (struct in_rule_memo){
+		.filter = filter->number,
+		.ports = (uint32_t)packet->src_port << 16 | packet->dst_port,
+		.rule = rule,
+		.proto = packet->proto,
+		.version = packet->version,
+	};
+	memcpy(memo->src, packet->src, len);
+	memcpy(memo->dst, packet->dst, len);
+}
+
+/* (6): a datagram with ports, which may answer a flow of ours. */
+static enum in_verdict judge_datagram(const struct in_filter *filter, struct in_flows *flows,
+	uint32_t rule, const struct in_packet *packet, uint64_t now_ns)
+{
 	struct flow_key key;
 
-	/* (1, 3) */
-	if (is_dst_refused(packet->dst, packet->version) || !is_local(table, &dst))
+	if (rule == IN_RULE_NONE) {
+		key = (struct flow_key){load_words(packet->src, packet->version),
+			load_words(packet->dst, packet->version), packet->src_port,
+			packet->dst_port, packet->proto, packet->version, 0};
+		if (is_reply(flows, &key, tick_of(now_ns)))
+			return IN_VERDICT_ACCEPT;
+	}
+	count(filter, flows, rule);
+	return rule == IN_RULE_NONE ? IN_VERDICT_NO_RULE : IN_VERDICT_ACCEPT;
+}
+
+/* (2): nothing without its first fragment; one that would overwrite a header is refused. */
+static bool is_rest_of_fragmented(const struct in_packet *packet)
+{
+	return packet->is_later_fragment && !packet->has_extension;
+}
+
+/* (1, 2, 3): what the header alone tells. ACCEPT: so far. */
+static enum in_verdict check_header(
+	const struct in_filter *filter, const struct in_packet *packet, uint8_t proto)
+{
+	if (in_dst_is_refused(packet->dst, packet->version) || !is_local(filter, packet))
 		return IN_VERDICT_DESTINATION;
-	/* (2): nothing without its first fragment; one that would overwrite a header is refused. */
-	if (packet->is_later_fragment)
+	if (proto == IN_PROTO_TSMP) /* (7) */
+		return IN_VERDICT_TSMP;
+	if (is_rest_of_fragmented(packet))
 		return packet->fragment_off < 80 ? IN_VERDICT_NO_HEADER : IN_VERDICT_ACCEPT;
-	if (packet->proto == 0 || packet->proto == 255 ||
-		(needs_header(packet->proto) && !packet->has_l4))
+	if (proto == 0 || proto == 255 || (needs_header(proto) && !packet->has_l4))
 		return IN_VERDICT_NO_HEADER;
-	if (is_icmp(packet->proto) && is_icmp_reply(packet->proto, packet->icmp_type))
+	return IN_VERDICT_ACCEPT;
+}
+
+enum in_verdict in_filter_inbound(const struct in_filter *filter, struct in_flows *flows,
+	struct in_rule_memo *memo, const struct in_packet *packet, uint64_t now_ns)
+{
+	/* (1): of IPv6 headers in front of the transport's only a fragment's is known. */
+	uint8_t proto = packet->has_extension ? packet->extension : packet->proto;
+	enum in_verdict verdict;
+	uint32_t rule;
+
+	/* What was asked before; only datagrams with ports that passed the checks below are remembered. */
+	if (packet->has_l4 && !packet->has_extension && is_memo_of(memo, filter, packet))
+		return judge_datagram(filter, flows, memo->rule, packet, now_ns);
+	verdict = check_header(filter, packet, proto);
+	if (verdict != IN_VERDICT_ACCEPT)
+		return verdict;
+	if (is_rest_of_fragmented(packet))
+		return IN_VERDICT_ACCEPT;
+	if (is_icmp(proto) && is_icmp_reply(proto, packet->icmp_type))
 		return IN_VERDICT_ACCEPT;
 	/* (5): what is no opening belongs to a connection, or the host's TCP refuses it. */
-	if (packet->proto == IN_PROTO_TCP &&
-		(packet->tcp_flags & (IN_TCP_SYN | IN_TCP_ACK)) != IN_TCP_SYN)
+	if (proto == IN_PROTO_TCP && (packet->tcp_flags & (IN_TCP_SYN | IN_TCP_ACK)) != IN_TCP_SYN)
 		return IN_VERDICT_ACCEPT;
-	if (packet->proto == IN_PROTO_TSMP) /* (7) */
-		return IN_VERDICT_NO_RULE;
-	if (ask_rules(table, packet, &src, &dst) == IN_VERDICT_ACCEPT)
-		return IN_VERDICT_ACCEPT;
-	if (!has_flows(packet->proto))
-		return IN_VERDICT_NO_RULE;
-	key = (struct flow_key){
-		src, dst, packet->src_port, packet->dst_port, packet->proto, packet->version, 0};
-	return is_reply(flows, &key, tick_of(now_ns)) ? IN_VERDICT_ACCEPT : IN_VERDICT_NO_RULE;
+	rule = in_rules_match(filter->rules, packet, proto);
+	if (has_flows(proto)) {
+		memo_set(memo, filter, packet, rule);
+		return judge_datagram(filter, flows, rule, packet, now_ns);
+	}
+	count(filter, flows, rule);
+	return rule == IN_RULE_NONE ? IN_VERDICT_NO_RULE : IN_VERDICT_ACCEPT;
 }

@@ -18,26 +18,24 @@
 #include "base_addr.h"
 #include "base_err.h"
 #include "in_parse.h"
-
-/** Accept packets of @proto from @src to @dst with a destination port in [port_first, port_last]. */
-struct in_rule {
-	struct base_prefix src;         /* family NONE: any */
-	struct base_prefix dst;         /* family NONE: any */
-	uint16_t port_first, port_last; /* 0-65535: any; ignored without ports */
-	uint8_t proto; /* 0: TCP, UDP and ICMP (what section 6 means by none given) */
-};
+#include "in_rules.h"
 
 struct in_filter;
 
 /**
- * Compile rules (copied).
+ * Compile rules (borrowed until it returns).
  * @locals: where packets may go at all: this host's mesh addresses and the prefixes it offers.
  * Without this check a rule for "any" would let a peer use the host's own forwarding.
- * Returns NULL with errno (ENOMEM; EINVAL: a rule whose families disagree, an empty port range).
+ * @n_readers: threads that ask; each counts for itself.
+ * Returns NULL with errno (ENOMEM; EINVAL: a prefix that is none, an empty port range; E2BIG: in_rules_new()).
  */
 struct in_filter *in_filter_new(const struct in_rule *rules, size_t n_rules,
-	const struct base_prefix *locals, size_t n_locals);
+	const struct base_prefix *locals, size_t n_locals, unsigned n_readers);
 void in_filter_free(struct in_filter *filter);
+
+/** Packets that this rule accepted; or, of number IN_RULE_NONE, that no rule and no flow did. Any thread, relaxed. */
+uint64_t in_filter_hits(const struct in_filter *filter, uint32_t rule);
+size_t in_filter_n_rules(const struct in_filter *filter);
 
 struct in_flows;
 
@@ -47,9 +45,10 @@ struct in_flows;
 /**
  * A table for at least @max flows; memory is taken at once (about 50 bytes a flow). A new flow that finds no
  * room takes the place of the one that has been quiet for longest among those it shares a place with. Places follow
- * from a secret drawn here, so that nobody outside can aim at one. NULL with errno.
+ * from a secret drawn here, so that nobody outside can aim at one. @reader: whose it is, below the filters' n_readers.
+ * NULL with errno.
  */
-struct in_flows *in_flows_new(uint32_t max);
+struct in_flows *in_flows_new(uint32_t max, unsigned reader);
 void in_flows_free(struct in_flows *flows);
 
 /** Why a packet was refused: one list for enum and text. */
@@ -57,7 +56,8 @@ void in_flows_free(struct in_flows *flows);
 	X(ACCEPT, "accept")                                                                        \
 	X(NO_RULE, "filter_no_rule")                                                               \
 	X(NO_HEADER, "filter_no_header")     /* a transport header that cannot be seen */          \
-	X(DESTINATION, "filter_destination") /* not for this host; multicast; link-local */
+	X(DESTINATION, "filter_destination") /* not for this host; multicast; link-local */        \
+	X(TSMP, "tsmp")                      /* the mesh's own: never for a host */
 
 enum in_verdict {
 #define IN_VERDICT_ENUM(name, text) IN_VERDICT_##name,
@@ -66,9 +66,39 @@ enum in_verdict {
 		IN_VERDICT_COUNT,
 };
 
-/** A decrypted packet towards this host: may it pass? Owner's thread. */
+/**
+ * What the rules said of one peer's last datagram, kept by the caller beside the peer: the next one of that flow is not
+ * looked for in the rules again. Zeroed: nothing.
+ */
+struct in_rule_memo {
+	uint64_t filter; /* number of the one that was asked; each has its own, never 0 */
+	uint8_t src[16], dst[16];
+	uint32_t ports;
+	uint32_t rule; /* or IN_RULE_NONE */
+	uint8_t proto, version;
+};
+
+/** A decrypted packet towards this host: may it pass? Owner's thread; @memo is the sender's. */
 enum in_verdict in_filter_inbound(const struct in_filter *filter, struct in_flows *flows,
-	const struct in_packet *packet, uint64_t now_ns);
+	struct in_rule_memo *memo, const struct in_packet *packet, uint64_t now_ns);
+
+/** (1): never, either way: multicast, and the link's own addresses but the one where clouds keep their metadata. */
+static inline bool in_dst_is_refused(const uint8_t *dst, uint8_t version)
+{
+	if (version == BASE_FAMILY_V4)
+		return dst[0] >> 4 == 14 ||
+			(dst[0] == 169 && dst[1] == 254 && (dst[2] != 169 || dst[3] != 254));
+	return dst[0] == 0xff || (dst[0] == 0xfe && (dst[1] & 0xc0) == 0x80);
+}
+
+/** A packet of this host on its way out that no peer may get, whoever holds its destination (1, 7). */
+static inline bool in_filter_keeps_home(const struct in_packet *packet)
+{
+	if (packet->proto != IN_PROTO_TCP && packet->proto != IN_PROTO_UDP &&
+		(packet->proto == IN_PROTO_TSMP || packet->proto == 0 || packet->proto == 255))
+		return true;
+	return in_dst_is_refused(packet->dst, packet->version);
+}
 
 /**
  * The last flow that was noted for one peer, kept by the caller beside what it touches for each packet anyway:

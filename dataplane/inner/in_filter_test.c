@@ -24,14 +24,36 @@ static struct base_prefix prefix(const char *text)
 
 static const char *const local_texts[] = {"10.9.0.1", "fd00::1", "192.168.0.0/16", "224.0.0.0/4"};
 
-static struct in_filter *make_filter(const struct in_rule *rules, size_t n)
+/* A rule with one of each. */
+struct one_rule {
+	struct base_prefix src, dst; /* family NONE: any */
+	uint16_t port_first, port_last;
+	uint8_t proto; /* 0: none given */
+};
+
+static struct in_filter *filter_of(
+	const struct one_rule *ones, size_t n, const struct base_prefix *locals, size_t n_locals)
+{
+	struct in_rule rules[8];
+	struct in_rule_dst dsts[8];
+
+	assert_true(n <= BASE_ARRAY_LEN(rules));
+	for (size_t i = 0; i < n; i++) {
+		dsts[i] = (struct in_rule_dst){ones[i].dst, ones[i].port_first, ones[i].port_last};
+		rules[i] = (struct in_rule){
+			&ones[i].src, &dsts[i], &ones[i].proto, 1, 1, ones[i].proto != 0};
+	}
+	return in_filter_new(rules, n, locals, n_locals, 1);
+}
+
+static struct in_filter *make_filter(const struct one_rule *rules, size_t n)
 {
 	struct base_prefix locals[BASE_ARRAY_LEN(local_texts)];
 	struct in_filter *filter;
 
 	for (size_t i = 0; i < BASE_ARRAY_LEN(local_texts); i++)
 		locals[i] = prefix(local_texts[i]);
-	filter = in_filter_new(rules, n, locals, BASE_ARRAY_LEN(local_texts));
+	filter = filter_of(rules, n, locals, BASE_ARRAY_LEN(local_texts));
 	assert_non_null(filter);
 	return filter;
 }
@@ -64,20 +86,22 @@ struct bed {
 	struct in_filter *none, *ports;
 	struct in_flows *flows;
 	struct in_flow_memo memo;
+	struct in_rule_memo rules;
 };
 
 static int set_up(void **state)
 {
 	static struct bed bed;
-	struct in_rule rule = {.src = prefix("10.9.0.0/24"),
+	struct one_rule rule = {.src = prefix("10.9.0.0/24"),
 		.port_first = 8765,
 		.port_last = 8766,
 		.proto = IN_PROTO_TCP};
 
 	bed.none = make_filter(NULL, 0);
 	bed.ports = make_filter(&rule, 1);
-	bed.flows = in_flows_new(64);
+	bed.flows = in_flows_new(64, 0);
 	bed.memo = (struct in_flow_memo){0};
+	bed.rules = (struct in_rule_memo){0};
 	*state = &bed;
 	return bed.none && bed.ports && bed.flows ? 0 : -1;
 }
@@ -92,14 +116,13 @@ static int tear_down(void **state)
 	return 0;
 }
 
-#define inbound(filter, packet) in_filter_inbound((filter), bed->flows, (packet), NOW)
+#define inbound(filter, packet) in_filter_inbound((filter), bed->flows, &bed->rules, (packet), NOW)
 
 static void default_is_deny(void **state)
 {
 	struct bed *bed = *state;
 	struct made m;
-	static const uint8_t protos[] = {
-		IN_PROTO_TCP, IN_PROTO_UDP, IN_PROTO_SCTP, IN_PROTO_TSMP, 47};
+	static const uint8_t protos[] = {IN_PROTO_TCP, IN_PROTO_UDP, IN_PROTO_SCTP, 47};
 
 	for (size_t i = 0; i < sizeof(protos); i++) {
 		make(&m, "10.9.0.2", "10.9.0.1", protos[i], 1, 2);
@@ -132,7 +155,7 @@ static void destination_must_be_ours(void **state)
 		{"fd00::2", "febf::1", false},
 	};
 	struct bed *bed = *state;
-	struct in_rule any = {.port_last = 65535};
+	struct one_rule any = {.port_last = 65535};
 	struct in_filter *filter = make_filter(&any, 1);
 	struct made m;
 
@@ -220,7 +243,7 @@ static void fragments_and_hidden_headers(void **state)
 
 static void other_protocols_need_all_ports(void **state)
 {
-	struct in_rule rules[] = {{.port_last = 65535}, {.port_last = 65534, .proto = 47},
+	struct one_rule rules[] = {{.port_last = 65535}, {.port_last = 65534, .proto = 47},
 		{.port_last = 65535, .proto = 50}, {.port_last = 65535, .proto = IN_PROTO_TSMP}};
 	struct in_filter *filter = make_filter(rules, BASE_ARRAY_LEN(rules));
 	struct bed *bed = *state;
@@ -230,8 +253,20 @@ static void other_protocols_need_all_ports(void **state)
 	assert_int_equal(inbound(filter, &m.packet), IN_VERDICT_NO_RULE);
 	make(&m, "10.9.0.2", "10.9.0.1", 50, 0, 0)->has_l4 = false;
 	assert_int_equal(inbound(filter, &m.packet), IN_VERDICT_ACCEPT);
+	/* The mesh's own, whatever a rule says. */
 	make(&m, "10.9.0.2", "10.9.0.1", IN_PROTO_TSMP, 0, 0)->has_l4 = false;
+	assert_int_equal(inbound(filter, &m.packet), IN_VERDICT_TSMP);
+	assert_true(in_filter_keeps_home(&m.packet));
+	/* Behind an extension header nobody looks: that header's number is the protocol. */
+	make(&m, "fd00::2", "fd00::1", IN_PROTO_TCP, 1, 2)->has_extension = true;
+	m.packet.extension = 60;
 	assert_int_equal(inbound(filter, &m.packet), IN_VERDICT_NO_RULE);
+	m.packet.tcp_flags = IN_TCP_ACK;
+	assert_int_equal(inbound(filter, &m.packet), IN_VERDICT_NO_RULE);
+	m.packet.extension = 50;
+	assert_int_equal(inbound(filter, &m.packet), IN_VERDICT_ACCEPT);
+	m.packet.extension = 0;
+	assert_int_equal(inbound(filter, &m.packet), IN_VERDICT_NO_HEADER);
 	/* No protocol means TCP, UDP and ICMP: not SCTP. */
 	make(&m, "10.9.0.2", "10.9.0.1", IN_PROTO_SCTP, 1, 2);
 	assert_int_equal(inbound(filter, &m.packet), IN_VERDICT_NO_RULE);
@@ -246,7 +281,7 @@ static enum in_verdict reply_verdict(struct bed *bed, const char *src, const cha
 	struct made m;
 
 	make(&m, src, dst, proto, ports[0], ports[1]);
-	return in_filter_inbound(bed->none, bed->flows, &m.packet, now_ns);
+	return in_filter_inbound(bed->none, bed->flows, &bed->rules, &m.packet, now_ns);
 }
 
 static void replies_of_our_flows_pass(void **state)
@@ -337,7 +372,7 @@ static void table_is_bounded_and_counts_evictions(void **state)
 
 static void oldest_of_a_bucket_goes_first(void **state)
 {
-	struct in_flows *flows = in_flows_new(BUCKET_FLOWS); /* one bucket */
+	struct in_flows *flows = in_flows_new(BUCKET_FLOWS, 0); /* one bucket */
 	struct bed bed = {.none = ((struct bed *)*state)->none, .flows = flows};
 	struct made m;
 
@@ -364,16 +399,16 @@ static void oldest_of_a_bucket_goes_first(void **state)
 
 static void tables_differ_in_their_secret(void **state)
 {
-	struct in_flows *a = in_flows_new(1), *b = in_flows_new(1);
+	struct in_flows *a = in_flows_new(1, 0), *b = in_flows_new(1, 0);
 
 	assert_memory_not_equal(a->secret, b->secret, sizeof(a->secret));
 	in_flows_free(a);
 	in_flows_free(b);
 }
 
-static void assert_refused(const struct in_rule *rule, const struct base_prefix *local)
+static void assert_refused(const struct one_rule *rule, const struct base_prefix *local)
 {
-	struct in_filter *filter = in_filter_new(rule, rule ? 1 : 0, local, local ? 1 : 0);
+	struct in_filter *filter = filter_of(rule, rule ? 1 : 0, local, local ? 1 : 0);
 	int error = errno;
 
 	in_filter_free(filter);
@@ -383,15 +418,12 @@ static void assert_refused(const struct in_rule *rule, const struct base_prefix 
 
 static void bad_rules_are_refused(void **state)
 {
-	struct in_rule mixed = {
-		.src = prefix("10.0.0.0/8"), .dst = prefix("fd00::/8"), .port_last = 65535};
-	struct in_rule empty = {.port_first = 2, .port_last = 1};
-	struct in_rule too_long = {.src = prefix("10.0.0.0/8"), .port_last = 1};
+	struct one_rule empty = {.port_first = 2, .port_last = 1};
+	struct one_rule too_long = {.src = prefix("10.0.0.0/8"), .port_last = 1};
 	struct base_prefix nowhere = {0};
-	struct in_flows *flows = in_flows_new(UINT32_MAX);
+	struct in_flows *flows = in_flows_new(UINT32_MAX, 0);
 
 	too_long.src.bits = 33;
-	assert_refused(&mixed, NULL);
 	assert_refused(&empty, NULL);
 	assert_refused(&too_long, NULL);
 	assert_refused(NULL, &nowhere);
@@ -403,7 +435,7 @@ static void bad_rules_are_refused(void **state)
 /* Every bit of a flow counts for its place, and for whether it is the same flow. */
 static void each_bit_of_a_key_counts(void **state)
 {
-	struct in_flows *flows = in_flows_new(1024);
+	struct in_flows *flows = in_flows_new(1024, 0);
 	struct flow_key key = {.version = BASE_FAMILY_V6, .proto = IN_PROTO_UDP};
 	unsigned same = 0, bits = 8 * offsetof(struct flow_key, version);
 
@@ -439,10 +471,10 @@ static bool naive_contains(const struct base_prefix *p, const struct base_addr *
 	return p->addr.family == BASE_FAMILY_NONE || base_prefix_contains(p, addr);
 }
 
-static bool naive_rules(const struct in_rule *rules, size_t n, const struct made *m)
+static bool naive_rules(const struct one_rule *rules, size_t n, const struct made *m)
 {
 	for (size_t i = 0; i < n; i++) {
-		const struct in_rule *r = &rules[i];
+		const struct one_rule *r = &rules[i];
 		uint8_t proto = m->packet.proto;
 
 		if (!naive_contains(&r->src, &m->src) || !naive_contains(&r->dst, &m->dst))
@@ -467,7 +499,7 @@ static void rules_twin(void **state)
 	unsigned accepted = 0, refused = 0;
 
 	for (unsigned round = 0; round < 2000; round++) {
-		struct in_rule rules[6];
+		struct one_rule rules[6];
 		size_t n = (size_t)rand() % 7;
 		struct in_filter *filter;
 
@@ -475,7 +507,7 @@ static void rules_twin(void **state)
 			bool is_v6 = rand() % 2;
 			uint16_t first = (uint16_t)(rand() % 8);
 
-			rules[i] = (struct in_rule){random_prefix(is_v6), random_prefix(is_v6),
+			rules[i] = (struct one_rule){random_prefix(is_v6), random_prefix(is_v6),
 				first, (uint16_t)(first + rand() % 4), protos[(size_t)rand() % 4]};
 		}
 		filter = make_filter(rules, n);
@@ -507,7 +539,7 @@ static void flows_twin(void **state)
 {
 	static uint64_t last_ns[TWIN_FLOWS];
 	struct in_flow_memo memos[8] = {{0}};
-	struct in_flows *flows = in_flows_new(32 * TWIN_FLOWS);
+	struct in_flows *flows = in_flows_new(32 * TWIN_FLOWS, 0);
 	struct bed *bed = *state;
 	uint64_t now = NOW;
 	unsigned hits = 0, misses = 0;
@@ -530,7 +562,8 @@ static void flows_twin(void **state)
 			continue;
 		}
 		make(&m, there, here, proto, 53, (uint16_t)i);
-		enum in_verdict verdict = in_filter_inbound(bed->none, flows, &m.packet, now);
+		enum in_verdict verdict =
+			in_filter_inbound(bed->none, flows, &bed->rules, &m.packet, now);
 		uint64_t quiet_ns = now - last_ns[i];
 
 		/* Ticks are coarse: for five seconds behind the limit either answer is right. */
@@ -555,7 +588,7 @@ static void flows_twin(void **state)
  */
 static void memo_twin(void **state)
 {
-	struct in_flows *flows = in_flows_new(64), *plain = in_flows_new(64);
+	struct in_flows *flows = in_flows_new(64, 0), *plain = in_flows_new(64, 0);
 	size_t bytes = (flows->bucket_mask + 1) * sizeof(struct bucket);
 	struct in_flow_memo memos[4] = {{0}};
 	struct bed *bed = *state;
@@ -582,8 +615,9 @@ static void memo_twin(void **state)
 		} else {
 			make(&m, is_v6 ? "fd00::2" : "10.9.0.2", is_v6 ? "fd00::1" : "10.9.0.1",
 				IN_PROTO_UDP, (uint16_t)peer, (uint16_t)flow);
-			assert_int_equal(in_filter_inbound(bed->none, flows, &m.packet, now),
-				in_filter_inbound(bed->none, plain, &m.packet, now));
+			assert_int_equal(
+				in_filter_inbound(bed->none, flows, &bed->rules, &m.packet, now),
+				in_filter_inbound(bed->none, plain, &bed->rules, &m.packet, now));
 		}
 		assert_memory_equal(flows->buckets, plain->buckets, bytes);
 	}

@@ -128,6 +128,10 @@ static enum in_error parse6(struct in_packet *packet, const uint8_t *data)
 		/* Hop-by-hop options stand first or nowhere (RFC 8200, 4.1). */
 		if (len == 0 || ++n > IN_EXTENSIONS_MAX || (type == 0 && off != 40))
 			return IN_ERROR_HEADER;
+		if (!packet->has_extension && (type != EXTENSION_FRAGMENT || off != 40)) {
+			packet->has_extension = true;
+			packet->extension = type;
+		}
 		type = data[off];
 		off += len;
 	}

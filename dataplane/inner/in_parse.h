@@ -64,6 +64,8 @@ struct in_packet {
 	bool is_later_fragment; /* has no transport header */
 	bool is_first_fragment; /* has one, and more follow */
 	bool has_l4;            /* ports, flags or type above were read */
+	bool has_extension;     /* IPv6 headers other than a fragment's in front of proto: */
+	uint8_t extension; /* the first of them, as the IPv6 header or the fragment's names it */
 };
 
 /** IPv6 extension headers that are followed before a packet is refused (IN_ERROR_HEADER). */

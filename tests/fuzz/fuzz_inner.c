@@ -13,16 +13,19 @@ static struct in_filter *filter;
 
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
-	struct in_rule rules[3] = {{.proto = IN_PROTO_TCP, .port_first = 22, .port_last = 8765},
-		{.proto = 0, .port_last = UINT16_MAX},
-		{.proto = IN_PROTO_UDP, .port_first = 53, .port_last = 53}};
-	struct base_prefix locals[2];
+	static const uint8_t tcp = IN_PROTO_TCP, udp = IN_PROTO_UDP;
+	static const struct base_prefix anybody = {0};
+	static const struct in_rule_dst dsts[3] = {{.port_first = 22, .port_last = 8765},
+		{.port_last = UINT16_MAX}, {.port_first = 53, .port_last = 53}};
+	struct base_prefix locals[2], pair;
+	const struct in_rule rules[3] = {{&anybody, &dsts[0], &tcp, 1, 1, 1},
+		{&pair, &dsts[1], NULL, 1, 1, 0}, {&anybody, &dsts[2], &udp, 1, 1, 1}};
 
 	(void)argc, (void)argv;
 	FUZZ_CHECK(base_prefix_parse(&locals[0], "10.9.0.1/32", true) == 0);
 	FUZZ_CHECK(base_prefix_parse(&locals[1], "fd09::1/128", true) == 0);
-	FUZZ_CHECK(base_prefix_parse(&rules[1].src, "10.9.0.2/31", true) == 0);
-	filter = in_filter_new(rules, 3, locals, 2);
+	FUZZ_CHECK(base_prefix_parse(&pair, "10.9.0.2/31", true) == 0);
+	filter = in_filter_new(rules, 3, locals, 2, 1);
 	FUZZ_CHECK(filter);
 	return 0;
 }
@@ -39,8 +42,9 @@ static void compare(const struct in_packet *a, const struct in_packet *b)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct fuzz_input input = {data, size};
-	struct in_flows *flows = in_flows_new(64);
+	struct in_flows *flows = in_flows_new(64, 0);
 	struct in_flow_memo memo = {0};
+	struct in_rule_memo rule_memo = {0};
 	uint64_t now_ns = BASE_NS_PER_S;
 
 	FUZZ_CHECK(flows);
@@ -59,7 +63,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			if (how & 2)
 				in_filter_outbound(flows, &memo, &packet, now_ns);
 			else
-				(void)in_filter_inbound(filter, flows, &packet, now_ns);
+				(void)in_filter_inbound(filter, flows, &rule_memo, &packet, now_ns);
 		}
 		now_ns += (uint64_t)(how >> 2) * BASE_NS_PER_S;
 		free(bytes);
