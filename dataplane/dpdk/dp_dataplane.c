@@ -328,6 +328,9 @@ static int start_host(struct dp *dp, const struct dp_config *config, struct base
 
 	if (config->host_device[0] == '\0')
 		return 0;
+	/* One that may sleep does so for the device as well; one that only polls is not to make system calls. */
+	if (dp->n_workers == 1 && dp_worker_may_sleep(&dp->workers[0]))
+		host.server = dp->workers[0].idle;
 	memcpy(host.device, config->host_device, sizeof(host.device));
 	memcpy(host.addrs, config->host_addrs, sizeof(host.addrs));
 	dp->host = dp_host_new(&host, ret_error);
@@ -335,6 +338,7 @@ static int start_host(struct dp *dp, const struct dp_config *config, struct base
 		return -errno;
 	for (unsigned i = 0; i < dp->n_workers; i++) {
 		dp->workers[i].host = dp->host;
+		dp->workers[i].serves_host = host.server != NULL;
 		dp->workers[i].host_ring = dp_host_ring(dp->host);
 	}
 	return 0;

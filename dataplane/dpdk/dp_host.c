@@ -74,6 +74,23 @@ static void sleep_if_idle(struct dp_host *host)
 		dp_idle_wait(host->idle, SLEEP_MAX_NS);
 }
 
+/* What comes for a device that is gone: the descriptor is control's now. */
+static unsigned drop_burst(struct dp_host *host)
+{
+	unsigned n =
+		rte_ring_sc_dequeue_burst(host->ring, (void **)host->tx.pkts, DP_HOST_BURST, NULL);
+
+	dp_host_count(&host->counters.drop_write_pkts, n);
+	rte_pktmbuf_free_bulk(host->tx.pkts, n);
+	return n;
+}
+
+static void tell_gone(struct dp_host *host)
+{
+	if (host->config.gone)
+		host->config.gone(host->config.ctx);
+}
+
 /*
  * A device that somebody deleted does not come back by itself, and its descriptor is readable for ever: tell
  * it once, then only empty the ring until control makes another.
@@ -82,11 +99,10 @@ static void outlive_device(struct dp_host *host)
 {
 	const struct timespec pause = {.tv_nsec = 100 * 1000 * 1000};
 
-	if (host->config.gone)
-		host->config.gone(host->config.ctx);
+	tell_gone(host);
 	while (!atomic_load_explicit(&host->stop, memory_order_relaxed)) {
 		dp_host_count(&host->counters.rounds, 1);
-		while (dp_host_tx_burst(host) > 0)
+		while (drop_burst(host) > 0)
 			;
 		nanosleep(&pause, NULL);
 	}
@@ -102,7 +118,7 @@ static void *run_thread(void *arg)
 	if (rc < 0)
 		return NULL;
 	/* Relaxed: dp_host_free() wakes us after it has set the flag, with its own barriers. */
-	while (!host->is_gone && !atomic_load_explicit(&host->stop, memory_order_relaxed)) {
+	while (!dp_host_is_gone(host) && !atomic_load_explicit(&host->stop, memory_order_relaxed)) {
 		bool has_room = may_read(host);
 		unsigned moved = has_room ? dp_host_rx_burst(host) : 0;
 
@@ -113,7 +129,7 @@ static void *run_thread(void *arg)
 		else if (moved == 0)
 			wait_for_room();
 	}
-	if (host->is_gone)
+	if (dp_host_is_gone(host))
 		outlive_device(host);
 	dp_host_rx_fini(host); /* here, for the pool's cache */
 	rte_thread_unregister();
@@ -147,6 +163,24 @@ static int create_thread(struct dp_host *host)
 	return host->start_rc;
 }
 
+unsigned dp_host_serve(struct dp_host *host, bool may_read)
+{
+	unsigned moved;
+
+	if (unlikely(dp_host_is_gone(host)))
+		return drop_burst(host);
+	moved = dp_host_tx_burst(host);
+	if (!may_read)
+		return moved;
+	moved += dp_host_rx_burst(host);
+	if (unlikely(dp_host_is_gone(host))) {
+		/* Readable for ever, it would end every sleep; and control closes it once it is told. */
+		dp_idle_remove_fd(host->idle, host->tun.fd);
+		tell_gone(host);
+	}
+	return moved;
+}
+
 /* --- life ------------------------------------------------------------------------------------- */
 
 static int check_config(const struct dp_host_config *config, struct base_error *ret_error)
@@ -158,6 +192,20 @@ static int check_config(const struct dp_host_config *config, struct base_error *
 	return base_error_set(ret_error, -EINVAL,
 		"host interface %s: an MTU of %u does not fit packet buffers of %u bytes",
 		config->device, config->mtu_bytes, room);
+}
+
+/* The descriptor into the sleep of whoever serves it. */
+static int begin_serving(struct dp_host *host)
+{
+	int rc = dp_idle_add_fd(host->idle, host->tun.fd);
+
+	if (rc == 0 && !host->rx.large)
+		rc = dp_host_rx_init(host);
+	if (rc < 0)
+		return rc;
+	/* Pairs with dp_host_is_gone(). */
+	atomic_store_explicit(&host->is_gone, false, memory_order_release);
+	return host->config.server ? 0 : create_thread(host);
 }
 
 static int start(struct dp_host *host, struct base_error *ret_error)
@@ -175,12 +223,8 @@ static int start(struct dp_host *host, struct base_error *ret_error)
 	if (!host->ring)
 		return base_error_set(ret_error, -rte_errno, "host interface %s: no ring of %u: %s",
 			config->device, config->ring_size, rte_strerror(rte_errno));
-	host->idle = dp_idle_new();
-	rc = host->idle ? dp_idle_add_fd(host->idle, host->tun.fd) : -errno;
-	if (rc == 0)
-		rc = dp_host_rx_init(host);
-	if (rc == 0)
-		rc = create_thread(host);
+	host->idle = config->server ? config->server : dp_idle_new();
+	rc = host->idle ? begin_serving(host) : -errno;
 	if (rc < 0)
 		return base_error_set(ret_error, rc,
 			"host interface %s: cannot start its thread on CPU %u: %s", config->device,
@@ -243,14 +287,9 @@ int dp_host_reopen(struct dp_host *host, struct base_error *ret_error)
 	rc = dp_tun_open(&host->tun, &host->config, ret_error);
 	if (rc < 0)
 		return rc;
-	host->is_gone = false;
 	host->is_down = false;
 	atomic_store_explicit(&host->stop, false, memory_order_relaxed);
-	rc = dp_idle_add_fd(host->idle, host->tun.fd);
-	if (rc == 0)
-		rc = dp_host_rx_init(host);
-	if (rc == 0)
-		rc = create_thread(host);
+	rc = begin_serving(host);
 	if (rc < 0)
 		dp_tun_close(&host->tun);
 	return rc < 0 ? base_error_set(ret_error, rc,
@@ -270,7 +309,8 @@ void dp_host_free(struct dp_host *host)
 		rte_pktmbuf_free(packet);
 	dp_host_rx_fini(host);
 	rte_ring_free(host->ring);
-	dp_idle_free(host->idle);
+	if (!host->config.server)
+		dp_idle_free(host->idle);
 	dp_tun_close(&host->tun);
 	sem_destroy(&host->is_ready);
 	free(host);

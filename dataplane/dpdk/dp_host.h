@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The host interface: a TUN device with virtio_net_hdr that holds the gateway's mesh addresses,
- * and the thread that moves packets between it and the workers. All system calls of the inner
- * side are here, none on a worker.
+ * and what moves packets between it and the workers: a thread of its own, or, where there is but one
+ * worker and that may sleep, this worker between its stages (dp_host_serve()): one thread then carries
+ * 64 KiB from a read to the port while they are in its cache, and nobody has to wake another.
  *
  * Kernel to tunnel: the thread reads packets, or up to 64 KiB of TCP or UDP at once, cuts them into
  * mbufs of @pool with right checksums (in_offload.h) and hands bursts to @from_host, which routes
@@ -22,6 +23,7 @@
 #include "base_err.h"
 #include "dp_api.h"
 
+struct dp_idle;
 struct rte_mbuf;
 struct rte_mempool;
 struct rte_ring;
@@ -40,6 +42,8 @@ struct dp_host_config {
 	unsigned n_addrs;
 	uint16_t mtu_bytes;
 	unsigned cpu; /* the thread is pinned here */
+	/* Where the worker that calls dp_host_serve() sleeps; NULL: a thread of the interface's own serves it. */
+	struct dp_idle *server;
 	struct rte_mempool
 		*pool;      /* for packets from the kernel; headroom for outer headers is kept */
 	uint32_t ring_size; /* packets towards the kernel that may wait; a power of two */
@@ -82,6 +86,11 @@ BASE_MUST_CHECK int dp_host_reopen(struct dp_host *host, struct base_error *ret_
 struct rte_ring *dp_host_ring(const struct dp_host *host);
 /** Workers, after putting on the ring. */
 void dp_host_wake(struct dp_host *host);
+/**
+ * The worker whose sleep config.server is, once a round: what is on the ring into the kernel, and, if it @may_read,
+ * about a burst out of it. Returns how many packets moved. "Thread" in this header is then this worker's.
+ */
+unsigned dp_host_serve(struct dp_host *host, bool may_read);
 
 /**
  * Control: a route to @prefix over the device. A prefix inside those of the device's own addresses
@@ -108,8 +117,8 @@ struct dp_host_stats {
 };
 void dp_host_stats(const struct dp_host *host, struct dp_host_stats *ret_stats);
 /**
- * Control: how often the thread has gone round, asleep at least once a second. False: there is no thread just now,
- * for its device could not be made again yet.
+ * Control: how often the thread has gone round, asleep at least once a second. False: there is no thread, for a worker
+ * serves, or just now, for its device could not be made again yet.
  */
 bool dp_host_rounds(const struct dp_host *host, uint64_t *ret_rounds);
 

@@ -55,8 +55,10 @@ struct dp_host {
 	sem_t is_ready;
 	atomic_bool stop; /* control writes, the thread reads */
 
-	bool is_down;              /* control's: at the last look */
-	bool is_gone;              /* the thread's: somebody deleted the device */
+	bool is_down; /* control's: at the last look */
+	/* Somebody deleted the device. The thread sets it, and lets go of the device with that; control, that has
+	 * made another, takes it back. */
+	atomic_bool is_gone;
 	uint64_t no_room_since_ns; /* the thread's: 0 while there is room */
 	struct dp_host_rx rx;
 	struct dp_host_tx tx;
@@ -72,6 +74,13 @@ static inline void dp_host_count(_Atomic uint64_t *counter, uint64_t n)
 /** Room for dp_host_rx_burst(). Returns 0 or -ENOMEM. */
 int dp_host_rx_init(struct dp_host *host);
 void dp_host_rx_fini(struct dp_host *host);
+
+/** The thread: nothing but emptying the ring is to be done until control has made another device. */
+static inline bool dp_host_is_gone(const struct dp_host *host)
+{
+	/* Acquire pairs with the release in dp_host_reopen(): the new descriptor is seen with it. */
+	return atomic_load_explicit(&host->is_gone, memory_order_acquire);
+}
 
 /** Read packets for about a burst and hand them on. Returns how many were taken off the device. */
 unsigned dp_host_rx_burst(struct dp_host *host);

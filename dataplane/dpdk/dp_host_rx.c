@@ -117,13 +117,16 @@ unsigned dp_host_rx_burst(struct dp_host *host)
 	uint8_t *packet = host->rx.large + sizeof(struct in_vnet);
 	unsigned taken = 0;
 
-	while (taken < DP_HOST_BURST) {
+	/* The rest is for the next one: a large packet may bring a whole burst. */
+	while (taken < DP_HOST_BURST / 2) {
 		ssize_t n = read(host->tun.fd, host->rx.large, READ_BYTES);
 		struct in_vnet vnet;
 		uint32_t len;
 
 		if (n <= (ssize_t)sizeof(vnet)) {
-			host->is_gone |= n < 0 && errno == EBADFD;
+			/* Release: whoever sees it finds the thread's hands off the descriptor. */
+			if (n < 0 && errno == EBADFD)
+				atomic_store_explicit(&host->is_gone, true, memory_order_release);
 			break;
 		}
 		dp_host_count(&host->counters.rx_reads, 1);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The host interface between this process's namespace and a ring that plays the workers: what the
- * kernel sends arrives with right checksums, what is put in is answered by the kernel. Needs root.
+ * kernel sends arrives with right checksums, what is put in is answered by the kernel. Once with the interface's
+ * own thread, once with this one in the part of a worker that serves it. Needs root.
  */
 #include "dp_host.h"
 
@@ -9,6 +10,7 @@
 #include "in_offload.h"
 #include "in_parse.h"
 
+#include "dp_idle.h"
 #include "dp_kern_test.h"
 
 #include <arpa/inet.h>
@@ -29,6 +31,7 @@ struct bed {
 	struct rte_ring *from_kernel;
 	struct dp_host *host;
 	struct dp_host_config config;
+	struct dp_idle *server; /* NULL: the interface has a thread */
 };
 
 static struct bed bed;
@@ -80,6 +83,7 @@ static int set_up(void **state)
 
 	gone = 0;
 	fill_config(&bed.config);
+	bed.config.server = bed.server;
 	if (kern_test_skip_reason)
 		return 0;
 	assert_int_equal(unshare(CLONE_NEWNET), 0);
@@ -96,12 +100,29 @@ static int tear_down(void **state)
 
 	dp_host_free(bed.host);
 	bed.host = NULL;
+	dp_idle_free(bed.server);
+	bed.server = NULL;
 	while (rte_ring_dequeue(bed.from_kernel, &m) == 0)
 		rte_pktmbuf_free(m);
 	if (!kern_test_skip_reason)
 		assert_int_equal(if_nametoindex(DEVICE), 0); /* left nothing behind */
 	assert_int_equal(rte_mempool_avail_count(bed.pool), POOL_MBUFS);
 	return 0;
+}
+
+static int set_up_served(void **state)
+{
+	bed.server = dp_idle_new();
+	assert_non_null(bed.server);
+	return set_up(state);
+}
+
+/* Some time for the interface's thread, or a round of its server. */
+static void let_run(unsigned us)
+{
+	if (bed.server)
+		dp_host_serve(bed.host, true);
+	usleep(us);
 }
 
 /* The next packet of the kernel of this protocol, others passed over; NULL when none came for a while. */
@@ -112,7 +133,7 @@ static struct rte_mbuf *try_receive(
 		void *item;
 
 		if (rte_ring_dequeue(bed.from_kernel, &item) != 0) {
-			usleep(1000);
+			let_run(1000);
 			continue;
 		}
 		struct rte_mbuf *m = item;
@@ -327,6 +348,8 @@ static void every_packet_of_a_worker_gets_there(void **state)
 			base_store_be32(data + 28, sent);
 			put(data, make4(data, IN_PROTO_UDP, 12));
 		}
+		let_run(0);
+		let_run(0);
 		for (uint32_t i = first; i < sent; i++) {
 			assert_int_equal(recv(fd, data, sizeof(data), 0), 4);
 			got = base_load_be32(data);
@@ -437,7 +460,7 @@ static void empty_pool_is_counted_and_passes(void **state)
 		n++;
 	for (unsigned i = 0; i < 5000 && stats.drop_no_mbuf_pkts < 10; i++) {
 		send(fd, "x", 1, 0);
-		usleep(100);
+		let_run(100);
 		dp_host_stats(bed.host, &stats);
 	}
 	assert_true(stats.drop_no_mbuf_pkts >= 10);
@@ -480,21 +503,100 @@ static void deleted_device_is_told_once(void **state)
 	need_netns();
 	run("ip link del " DEVICE);
 	for (unsigned i = 0; i < 5000 && gone == 0; i++)
-		usleep(1000);
+		let_run(1000);
 	assert_int_equal(gone, 1);
 	/* What workers still send is dropped, and counted. */
 	struct dp_host_stats stats = {0};
 
 	put(data, make4(data, IN_PROTO_UDP, 8));
 	for (unsigned i = 0; i < 5000 && stats.drop_write_pkts == 0; i++) {
-		usleep(1000);
+		let_run(1000);
 		dp_host_stats(bed.host, &stats);
 	}
 	assert_int_equal(stats.drop_write_pkts, 1);
 	assert_int_equal(gone, 1);
+	/* It ends no sleep of the server. */
+	if (bed.server) {
+		dp_idle_prepare(bed.server);
+		assert_false(dp_idle_wait(bed.server, BASE_NS_PER_MS));
+	}
+}
+
+/* Control makes the device again while the server goes its rounds; then packets pass as before. */
+static void made_again_it_serves_again(void **state)
+{
+	struct base_error error;
+	uint64_t rounds;
+
+	need_netns();
+	assert_false(dp_host_rounds(bed.host, &rounds));
+	for (unsigned again = 1; again <= 3; again++) {
+		run("ip link del " DEVICE);
+		for (unsigned i = 0; i < 5000 && gone < again; i++)
+			let_run(1000);
+		assert_int_equal(gone, again);
+		run("ip link add " DEVICE " type veth peer name htest2");
+		assert_int_equal(dp_host_reopen(bed.host, &error), -EEXIST);
+		let_run(0);
+		run("ip link del " DEVICE);
+		assert_int_equal(dp_host_reopen(bed.host, &error), 0);
+		device_has_what_was_asked_for(state);
+		packets_of_the_kernel_arrive_whole(state);
+	}
+	assert_int_equal(gone, 3);
+}
+
+/* A sleep that ends at once when the kernel has a packet, also on a device that was made again. */
+static void server_wakes_for_the_kernel(void **state)
+{
+	struct base_error error;
+	struct in_packet p;
+	int fd;
+
+	need_netns();
+	for (unsigned i = 0; i < 2; i++) {
+		while (dp_host_serve(bed.host, true) > 0)
+			;
+		fd = connect_to(SOCK_DGRAM, "10.88.0.2", 4000);
+		assert_int_equal(send(fd, "x", 1, 0), 1);
+		dp_idle_prepare(bed.server);
+		dp_idle_wait(bed.server, BASE_NEVER_NS);
+		rte_pktmbuf_free(receive(&p, IN_PROTO_UDP, 4));
+		close(fd);
+		run("ip link del " DEVICE);
+		while (gone <= i)
+			let_run(1000);
+		assert_int_equal(dp_host_reopen(bed.host, &error), 0);
+	}
+}
+
+/* What was left with the kernel is still there when it may be read. */
+static void kernel_keeps_what_may_not_be_read(void **state)
+{
+	struct dp_host_stats stats;
+	struct in_packet p;
+	int fd;
+
+	need_netns();
+	fd = connect_to(SOCK_DGRAM, "10.88.0.2", 4000);
+	while (dp_host_serve(bed.host, true) > 0)
+		;
+	dp_host_stats(bed.host, &stats);
+	uint64_t before = stats.rx_reads;
+
+	assert_int_equal(send(fd, "x", 1, 0), 1);
+	assert_int_equal(dp_host_serve(bed.host, false), 0);
+	dp_host_stats(bed.host, &stats);
+	assert_int_equal(stats.rx_reads, before);
+	rte_pktmbuf_free(receive(&p, IN_PROTO_UDP, 4));
+	close(fd);
 }
 
 #define with_bed(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
+#define with_server(test)                                                                          \
+	{                                                                                          \
+		"served: " #test, test, set_up_served, tear_down, NULL                             \
+	}
 
 int main(void)
 {
@@ -510,6 +612,14 @@ int main(void)
 		with_bed(empty_pool_is_counted_and_passes),
 		with_bed(no_room_is_not_for_ever),
 		with_bed(deleted_device_is_told_once),
+		with_server(packets_of_the_kernel_arrive_whole),
+		with_server(kernel_answers_a_ping),
+		with_server(every_packet_of_a_worker_gets_there),
+		with_server(empty_pool_is_counted_and_passes),
+		with_server(deleted_device_is_told_once),
+		with_server(made_again_it_serves_again),
+		with_server(server_wakes_for_the_kernel),
+		with_server(kernel_keeps_what_may_not_be_read),
 	};
 	static char words[][20] = {"dp_host_test", "--no-huge", "--no-shconf", "-m", "64",
 		"--no-pci", "--log-level=error"};

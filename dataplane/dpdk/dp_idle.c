@@ -64,6 +64,11 @@ int dp_idle_add_fd(struct dp_idle *idle, int fd)
 	return epoll_ctl(idle->epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
 }
 
+void dp_idle_remove_fd(struct dp_idle *idle, int fd)
+{
+	(void)epoll_ctl(idle->epoll_fd, EPOLL_CTL_DEL, fd, NULL);
+}
+
 void dp_idle_prepare(struct dp_idle *idle)
 {
 	atomic_store_explicit(&idle->is_asleep, true, memory_order_relaxed);
@@ -81,7 +86,7 @@ void dp_idle_cancel(struct dp_idle *idle)
 	atomic_store_explicit(&idle->is_asleep, false, memory_order_relaxed);
 }
 
-void dp_idle_wait(struct dp_idle *idle, uint64_t timeout_ns)
+bool dp_idle_wait(struct dp_idle *idle, uint64_t timeout_ns)
 {
 	struct timespec timeout = {.tv_sec = (time_t)(timeout_ns / BASE_NS_PER_S),
 		.tv_nsec = (long)(timeout_ns % BASE_NS_PER_S)};
@@ -94,7 +99,8 @@ void dp_idle_wait(struct dp_idle *idle, uint64_t timeout_ns)
 	dp_idle_cancel(idle);
 	for (int i = 0; i < n; i++)
 		if (events[i].data.fd == idle->event_fd && read(idle->event_fd, &count, 8) < 0)
-			return; /* read by nobody else: cannot be empty, and would not matter */
+			break; /* read by nobody else: cannot be empty, and would not matter */
+	return n > 0;
 }
 
 void dp_idle_wake(struct dp_idle *idle)

@@ -23,13 +23,18 @@ struct dp_idle *dp_idle_new(void);
 void dp_idle_free(struct dp_idle *idle);
 /** Wake up also when this descriptor becomes readable (not closed here). */
 BASE_MUST_CHECK int dp_idle_add_fd(struct dp_idle *idle, int fd);
+/** No longer; one that is closed is forgotten by itself. */
+void dp_idle_remove_fd(struct dp_idle *idle, int fd);
 
 /** Sleeper, step 1: from now on wakers write. Then look at the rings again. */
 void dp_idle_prepare(struct dp_idle *idle);
 /** Sleeper, step 2a: there is something after all. */
 void dp_idle_cancel(struct dp_idle *idle);
-/** Sleeper, step 2b: wait for a descriptor, a waker, or @timeout_ns. One system call, or two when woken. */
-void dp_idle_wait(struct dp_idle *idle, uint64_t timeout_ns);
+/**
+ * Sleeper, step 2b: wait for a descriptor, a waker, or @timeout_ns; false: only the time has passed. One system call, or two
+ * when woken.
+ */
+bool dp_idle_wait(struct dp_idle *idle, uint64_t timeout_ns);
 /** Any thread, after putting work where the sleeper looks. A system call only if it sleeps. */
 void dp_idle_wake(struct dp_idle *idle);
 

@@ -283,7 +283,7 @@ static void say_all(struct dp_worker *worker)
 
 static void wake_others(struct dp_worker *worker)
 {
-	if (worker->host_got_pkts && worker->host)
+	if (worker->host_got_pkts && worker->host && !worker->serves_host)
 		dp_host_wake(worker->host);
 	if (worker->handshake_got_work)
 		dp_idle_wake(worker->handshake_idle);
@@ -295,6 +295,15 @@ static void wake_others(struct dp_worker *worker)
 	}
 	worker->host_got_pkts = false;
 	worker->handshake_got_work = false;
+}
+
+/* What the kernel has is left with it while there is something on our ring: in short turns it stays in the cache. */
+static unsigned serve_host(struct dp_worker *worker)
+{
+	unsigned n = dp_host_serve(worker->host, rte_ring_empty(worker->inner_ring));
+
+	dp_worker_mark(worker, DP_STAGE_DELIVER, 0);
+	return n;
 }
 
 bool dp_worker_round(struct dp_worker *worker, uint64_t now_ns)
@@ -315,6 +324,8 @@ bool dp_worker_round(struct dp_worker *worker, uint64_t now_ns)
 	for (unsigned i = 0; i < worker->n_rx_queues; i++)
 		n += dp_rx_poll(worker, &worker->rx_queues[i]);
 	n += dp_steer_poll(worker);
+	if (worker->serves_host)
+		n += serve_host(worker);
 	n += dp_encap_poll(worker);
 	dp_encap_flush(worker);
 	n += dp_tx_poll(worker);
@@ -334,8 +345,10 @@ bool dp_worker_round(struct dp_worker *worker, uint64_t now_ns)
 static bool has_work(const struct dp_worker *worker)
 {
 	return !rte_ring_empty(worker->command_ring) || !rte_ring_empty(worker->handover_ring) ||
-		!rte_ring_empty(worker->inner_ring) || !rte_ring_empty(worker->outer_ring) ||
-		worker->dead_first || worker->note_first || atomic_load(&worker->dp->must_stop);
+		!rte_ring_empty(worker->inner_ring) ||
+		(worker->serves_host && !rte_ring_empty(worker->host_ring)) ||
+		!rte_ring_empty(worker->outer_ring) || worker->dead_first || worker->note_first ||
+		atomic_load(&worker->dp->must_stop);
 }
 
 static void sleep_until_work(struct dp_worker *worker)
@@ -351,12 +364,12 @@ static void sleep_until_work(struct dp_worker *worker)
 	dp_rcu_online(worker->qsbr, worker->id);
 }
 
-/* A queue without a socket cannot wake anybody. */
-static bool may_sleep(const struct dp_worker *worker)
+bool dp_worker_may_sleep(const struct dp_worker *worker)
 {
 	if (worker->dp->config.idle != DP_IDLE_ADAPTIVE)
 		return false;
 	for (unsigned i = 0; i < worker->n_rx_queues; i++) {
+		/* A queue without a socket cannot wake anybody. */
 		if (worker->ports[worker->rx_queues[i].port].n_fds == 0)
 			return false;
 	}
@@ -366,7 +379,7 @@ static bool may_sleep(const struct dp_worker *worker)
 int dp_worker_main(void *arg)
 {
 	struct dp_worker *worker = arg;
-	bool is_adaptive = may_sleep(worker);
+	bool is_adaptive = dp_worker_may_sleep(worker);
 	uint64_t busy_ns = base_clock_now_ns();
 
 	dp_rcu_online(worker->qsbr, worker->id);

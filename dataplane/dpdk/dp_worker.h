@@ -135,7 +135,8 @@ struct dp_worker {
 	struct rte_ring *note_ring;                     /* out */
 	struct dp_idle *handshake_idle;
 	struct rte_ring *host_ring; /* out: opened packets; NULL: none takes them */
-	struct dp_host *host;       /* to wake; NULL with tests */
+	struct dp_host *host;       /* to wake or to serve; NULL with tests */
+	bool serves_host;           /* the host interface has no thread but us */
 	struct rte_rcu_qsbr *qsbr;
 
 	/* In. Written by others. */
@@ -178,6 +179,8 @@ BASE_MUST_CHECK int dp_worker_init(struct dp_worker *worker, struct base_error *
 void dp_worker_fini(struct dp_worker *worker);
 /** One round at this time; true if there was anything to do. */
 bool dp_worker_round(struct dp_worker *worker, uint64_t now_ns);
+/** Will it sleep when there is nothing to do? All its queues must have sockets that can wake it. */
+bool dp_worker_may_sleep(const struct dp_worker *worker);
 /** The lcore's function: rounds, and sleep between them if @arg's dataplane is adaptive. */
 int dp_worker_main(void *arg);
 
