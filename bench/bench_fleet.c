@@ -18,8 +18,9 @@ bool bench_fleet_init(struct bench_fleet *fleet, uint32_t n, const struct cr_key
 
 		cr_x25519_generate(&private_key);
 		wg_noise_identity_init(&member->identity, &private_key);
-		if (!wg_noise_remote_init(&member->gateway, &member->identity, gateway))
+		if (!wg_noise_remote_init(&member->gateway, gateway))
 			return false;
+		wg_noise_remote_complete(&member->gateway, &member->identity);
 		member->unix_ns = base_clock_unix_ns();
 		member->endpoint.addr.family = BASE_FAMILY_V4;
 		base_store_be32(

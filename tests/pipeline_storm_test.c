@@ -86,8 +86,8 @@ static struct wg_initiation strangers_initiation(void)
 
 	cr_x25519_generate(&private_key);
 	wg_noise_identity_init(&identity, &private_key);
-	assert_true(wg_noise_remote_init(
-		&gateway, &identity, dp_handshake_public_key(lab.dp->handshake)));
+	assert_true(wg_noise_remote_init(&gateway, dp_handshake_public_key(lab.dp->handshake)));
+	wg_noise_remote_complete(&gateway, &identity);
 	assert_true(
 		wg_noise_initiation_create(&handshake, &identity, &gateway, timestamp, &message));
 	wg_cookie_macs_add(&macs, &gateway.public_key, &message, sizeof(message), lab.now_ns);

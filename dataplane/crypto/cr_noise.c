@@ -49,6 +49,35 @@ void cr_x25519_public(struct cr_key *ret_public, const struct cr_key *private_ke
 	crypto_scalarmult_curve25519_base(ret_public->bytes, private_key->bytes);
 }
 
+/*
+ * In 255 bits, low byte first: 0, 1, the two points of order eight, p - 1, and p and p + 1, which mean 0 and 1
+ * (D. J. Bernstein, cr.yp.to/ecdh.html, "validate"). The top bit means nothing (RFC 7748, section 5). The curve and
+ * its twist have no others, and no other number below 2^255 is congruent to one of them.
+ */
+bool cr_x25519_is_low_order(const struct cr_key *public_key)
+{
+	static const uint8_t eighth[2][CR_KEY_BYTES] = {
+		{0xe0, 0xeb, 0x7a, 0x7c, 0x3b, 0x41, 0xb8, 0xae, 0x16, 0x56, 0xe3, 0xfa, 0xf1, 0x9f,
+			0xc4, 0x6a, 0xda, 0x09, 0x8d, 0xeb, 0x9c, 0x32, 0xb1, 0xfd, 0x86, 0x62,
+			0x05, 0x16, 0x5f, 0x49, 0xb8, 0x00},
+		{0x5f, 0x9c, 0x95, 0xbc, 0xa3, 0x50, 0x8c, 0x24, 0xb1, 0xd0, 0xb1, 0x55, 0x9c, 0x83,
+			0xef, 0x5b, 0x04, 0x44, 0x5c, 0xc4, 0x58, 0x1c, 0x8e, 0x86, 0xd8, 0x22,
+			0x4e, 0xdd, 0xd0, 0x9f, 0x11, 0x57},
+	};
+	struct cr_key key = *public_key;
+	uint8_t first = key.bytes[0], zeros[CR_KEY_BYTES] = {0}, ones[CR_KEY_BYTES];
+
+	memset(ones, 0xff, sizeof(ones));
+	key.bytes[31] &= 127;
+	if (memcmp(key.bytes, eighth[0], CR_KEY_BYTES) == 0 ||
+		memcmp(key.bytes, eighth[1], CR_KEY_BYTES) == 0)
+		return true;
+	if (first <= 1)
+		return memcmp(key.bytes + 1, zeros, CR_KEY_BYTES - 1) == 0;
+	return first >= 0xec && first <= 0xee && key.bytes[31] == 127 &&
+		memcmp(key.bytes + 1, ones, CR_KEY_BYTES - 2) == 0;
+}
+
 bool cr_x25519(struct cr_key *ret_shared, const struct cr_key *private_key,
 	const struct cr_key *public_key)
 {

@@ -28,6 +28,12 @@ void cr_x25519_public(struct cr_key *ret_public, const struct cr_key *private_ke
 BASE_MUST_CHECK bool cr_x25519(struct cr_key *ret_shared, const struct cr_key *private_key,
 	const struct cr_key *public_key);
 
+/**
+ * Is it one of the points with which every private key gives zeros? Told by comparison, for public keys that are
+ * configured long before the first multiplication.
+ */
+bool cr_x25519_is_low_order(const struct cr_key *public_key);
+
 /** Random bytes of the kernel, for keys and cookie secrets. Cannot fail. */
 void cr_random(void *buf, size_t len);
 /**

@@ -20,8 +20,8 @@
 /* Work of one round at most, of each ring: notes and requests never wait behind a flood of messages. */
 #define MESSAGES_PER_ROUND 16
 #define NOTES_PER_ROUND 256
-/* Peers of a request: as many keys as messages at most, or commands that leave room in a ring. */
-#define PEERS_SET_PER_ROUND 16
+/* Peers of a request: what takes no longer than the messages of a round, or commands that leave room in a ring. */
+#define PEERS_SET_PER_ROUND 1024
 #define PEERS_REMOVED_PER_ROUND 64
 /* Commands that one message may cause; a message waits while a worker has no room for them. */
 #define COMMANDS_PER_MESSAGE 4
@@ -397,6 +397,8 @@ bool dp_handshake_round(struct dp_handshake *handshake, uint64_t now_ns)
 		wg_tick(handshake->device, now_ns);
 		n++;
 	}
+	if (n == 0 && wg_device_prepare(handshake->device))
+		n = 1;
 	if (n) {
 		wg_device_usage(handshake->device, &keypairs, &bytes);
 		atomic_store_explicit(&handshake->keypairs, keypairs, memory_order_relaxed);

@@ -214,6 +214,12 @@ enum wg_verdict wg_input(struct wg_device *device, const struct base_endpoint *f
 enum wg_verdict wg_output(
 	struct wg_device *device, const void *packet, size_t len, uint64_t now_ns);
 
+/**
+ * Nothing else to do: compute what the first handshake of one more configured peer will need (an X25519). Handshakes
+ * do not wait for it. False: all is there.
+ */
+bool wg_device_prepare(struct wg_device *device);
+
 /** Run what is due: retries, keepalives, expiry. */
 void wg_tick(struct wg_device *device, uint64_t now_ns);
 /** When to call wg_tick() next; BASE_NEVER_NS if nothing waits. Cheap. */

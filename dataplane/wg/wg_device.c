@@ -13,6 +13,8 @@
 #define LOAD_HOLD_NS BASE_NS_PER_S
 
 #define FIRST_INDICES 64
+/* Peers that one call of wg_device_prepare() looks at. */
+#define PREPARED_SKIPPED_MAX 256
 
 const char *wg_verdict_name(enum wg_verdict verdict)
 {
@@ -114,7 +116,7 @@ int wg_device_set_private_key(struct wg_device *device, const struct cr_key *pri
 		if (peer->is_dead)
 			continue;
 		/* Cannot fail: low order is a property of the peer's key, refused when it was set. */
-		is_good = wg_noise_remote_init(&peer->remote, &device->identity, &peer_public);
+		is_good = wg_noise_remote_init(&peer->remote, &peer_public);
 		assert(is_good);
 		(void)is_good;
 		peer->remote.preshared_key = preshared_key;
@@ -123,7 +125,22 @@ int wg_device_set_private_key(struct wg_device *device, const struct cr_key *pri
 		peer->timers.handshake_traffic_ns = peer->timers.keepalive_ns = 0;
 		wg_peer_schedule(peer, 0);
 	}
+	device->prepare_next = device->peers;
 	return 0;
+}
+
+bool wg_device_prepare(struct wg_device *device)
+{
+	for (unsigned n = 0; device->prepare_next && n < PREPARED_SKIPPED_MAX; n++) {
+		struct wg_peer *peer = device->prepare_next;
+
+		device->prepare_next = peer->next;
+		if (peer->is_dead || wg_noise_remote_is_complete(&peer->remote))
+			continue;
+		wg_noise_remote_complete(&peer->remote, &device->identity);
+		return true;
+	}
+	return device->prepare_next;
 }
 
 void wg_device_set_mtu(struct wg_device *device, size_t mtu_bytes)

@@ -753,6 +753,51 @@ static void test_many_peers(void **state)
 	world_free(world);
 }
 
+static unsigned n_complete(const struct wg_device *device)
+{
+	unsigned n = 0;
+
+	for (const struct wg_peer *peer = device->peers; peer; peer = peer->next)
+		n += wg_noise_remote_is_complete(&peer->remote);
+	return n;
+}
+
+/* One after the other, whoever comes and goes meanwhile; each once, and again under another key of ours. */
+static void test_prepared_ahead(void **state)
+{
+	enum { N = 600 };
+	struct world *world = world_new(false, false);
+	struct end *a = &world->ends[0];
+	struct wg_peer_config config = {.owner = 0};
+	static struct wg_peer *peers[N];
+	struct cr_key key;
+	unsigned n = 0;
+
+	assert_false(wg_device_prepare(a->device));
+	for (unsigned i = 0; i < N; i++) {
+		memset(config.public_key.bytes, 9, CR_KEY_BYTES);
+		base_store_le32(config.public_key.bytes, i + 2);
+		assert_int_equal(wg_peer_set(a->device, &config, world->now_ns, &peers[i]), 0);
+		if (i % 3 == 0)
+			assert_true(wg_device_prepare(a->device));
+		if (i % 5 == 4) /* the one whose turn it is, or the last */
+			wg_peer_remove(a->device, i % 10 == 4 ? a->device->prepare_next : peers[i]);
+	}
+	assert_in_range(n_complete(a->device), 1, N / 3);
+	while (wg_device_prepare(a->device))
+		n++;
+	assert_in_range(n, N * 4 / 5 - N / 3, N * 4 / 5);
+	assert_int_equal(n_complete(a->device), N * 4 / 5);
+	cr_x25519_generate(&key);
+	assert_int_equal(wg_device_set_private_key(a->device, &key), 0);
+	assert_int_equal(n_complete(a->device), 0);
+	for (n = 0; wg_device_prepare(a->device); n++)
+		;
+	assert_int_equal(n, N * 4 / 5);
+	assert_int_equal(n_complete(a->device), N * 4 / 5);
+	world_free(world);
+}
+
 static void test_names(void **state)
 {
 	assert_string_equal(wg_verdict_name(WG_VERDICT_OK), "ok");
@@ -786,6 +831,7 @@ int main(void)
 		cmocka_unit_test(test_peer_set),
 		cmocka_unit_test(test_private_key_changes),
 		cmocka_unit_test(test_many_peers),
+		cmocka_unit_test(test_prepared_ahead),
 		cmocka_unit_test(test_names),
 	};
 

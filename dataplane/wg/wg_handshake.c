@@ -115,6 +115,7 @@ static void initiate(struct wg_peer *peer, uint64_t now_ns)
 	if (!timers->has_endpoint || !handshake_new(peer))
 		return;
 	next_timestamp(peer, timestamp);
+	wg_noise_remote_complete(&peer->remote, &device->identity);
 	if (!wg_noise_initiation_create(
 		    peer->handshake, &device->identity, &peer->remote, timestamp, &message)) {
 		wg_handshake_drop(peer);
@@ -338,6 +339,8 @@ static enum wg_verdict consume_initiation(struct input *in, const struct wg_init
 	if (!wg_noise_initiation_open(&request, &in->device->identity, message))
 		return WG_VERDICT_FORGED;
 	peer = wg_peer_find(in->device, &request.static_public);
+	if (peer)
+		wg_noise_remote_complete(&peer->remote, &in->device->identity);
 	if (!peer)
 		verdict = WG_VERDICT_UNKNOWN_PEER;
 	else if (!wg_noise_initiation_accept(&request, &peer->remote, message))

@@ -7,6 +7,8 @@
 
 #include "base_bytes.h"
 
+#include <assert.h>
+
 #define CONSTRUCTION "Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s"
 #define IDENTIFIER "WireGuard v1 zx2c4 Jason@zx2c4.com"
 
@@ -23,11 +25,22 @@ void wg_noise_identity_init(struct wg_noise_identity *identity, const struct cr_
 	cr_noise_mix_hash(&identity->begun_to_us, identity->public_key.bytes, CR_KEY_BYTES);
 }
 
-bool wg_noise_remote_init(struct wg_noise_remote *remote, const struct wg_noise_identity *identity,
-	const struct cr_key *public_key)
+bool wg_noise_remote_init(struct wg_noise_remote *remote, const struct cr_key *public_key)
 {
 	*remote = (struct wg_noise_remote){.public_key = *public_key};
-	return cr_x25519(&remote->static_static, &identity->private_key, public_key);
+	return !cr_x25519_is_low_order(public_key);
+}
+
+void wg_noise_remote_complete(
+	struct wg_noise_remote *remote, const struct wg_noise_identity *identity)
+{
+	bool is_good;
+
+	if (wg_noise_remote_is_complete(remote))
+		return;
+	is_good = cr_x25519(&remote->static_static, &identity->private_key, &remote->public_key);
+	assert(is_good); /* low order was refused */
+	(void)is_good;
 }
 
 void wg_noise_timestamp(uint8_t ret_timestamp[WG_TIMESTAMP_BYTES], uint64_t unix_ns)

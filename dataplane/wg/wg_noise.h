@@ -34,7 +34,7 @@ void wg_noise_identity_init(struct wg_noise_identity *identity, const struct cr_
 struct wg_noise_remote {
 	struct cr_key public_key;
 	struct cr_key preshared_key; /* zero: none */
-	struct cr_key static_static; /* computed once: saves one X25519 per handshake */
+	struct cr_key static_static; /* saves one X25519 per handshake; zero: not computed yet */
 };
 
 /** An initiation of ours that waits for its response. */
@@ -58,9 +58,20 @@ struct wg_noise_keys {
 	struct cr_key recv;
 };
 
-/** False: the private key and this public key give zeros. The caller wipes the two secrets. */
-BASE_MUST_CHECK bool wg_noise_remote_init(struct wg_noise_remote *remote,
-	const struct wg_noise_identity *identity, const struct cr_key *public_key);
+/**
+ * A remote without preshared key. Nothing is computed yet: of a million configured peers few call at any time, and who
+ * adds them does not wait for as many multiplications. False: a public key that gives zeros with any private one. The
+ * caller wipes the two secrets.
+ */
+BASE_MUST_CHECK bool wg_noise_remote_init(
+	struct wg_noise_remote *remote, const struct cr_key *public_key);
+/** Before any of the calls below that take both: compute what is not there yet. */
+void wg_noise_remote_complete(
+	struct wg_noise_remote *remote, const struct wg_noise_identity *identity);
+static inline bool wg_noise_remote_is_complete(const struct wg_noise_remote *remote)
+{
+	return !cr_key_is_zero(&remote->static_static);
+}
 
 /**
  * TAI64N of @unix_ns, for ours. As in the kernel, seconds since 1970 count from 2^62 + 10 without

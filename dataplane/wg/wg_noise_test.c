@@ -76,7 +76,8 @@ static void side_init(struct side *side, uint8_t own, uint8_t other)
 
 	wg_noise_identity_init(&side->identity, &own_private);
 	cr_x25519_public(&other_public, &other_private);
-	assert_true(wg_noise_remote_init(&side->remote, &side->identity, &other_public));
+	assert_true(wg_noise_remote_init(&side->remote, &other_public));
+	wg_noise_remote_complete(&side->remote, &side->identity);
 	side->remote.preshared_key = counting_key(0x90);
 }
 
@@ -218,7 +219,7 @@ static void test_trap_low_order(void **state)
 		assert_true(base_hex_decode(point.bytes, 32, points[i]));
 		memcpy(initiation.ephemeral, point.bytes, 32);
 		memcpy(response.ephemeral, point.bytes, 32);
-		assert_false(wg_noise_remote_init(&remote, &f->initiator.identity, &point));
+		assert_false(wg_noise_remote_init(&remote, &point));
 		assert_false(
 			wg_noise_initiation_open(&request, &f->responder.identity, &initiation));
 		assert_false(wg_noise_response_accept(&f->handshake, &f->initiator.identity,
@@ -230,6 +231,39 @@ static void test_trap_low_order(void **state)
 			&f->handshake, &f->initiator.identity, &remote, f->timestamp, &initiation));
 		f = fixture(state);
 		respond(f);
+	}
+}
+
+/* Told by comparison what the multiplication says: around the points, with and without the top bit, and at random. */
+static void test_low_order_is_what_multiplying_says(void **state)
+{
+	static const char *const points[] = {
+		"0000000000000000000000000000000000000000000000000000000000000000",
+		"e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800",
+		"5f9c95bca3508c24b1d0b1559c83ef5b04445cc4581c8e86d8224eddd09f1157",
+		"ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+	};
+	const struct cr_key private_key = counting_key(0x10);
+	struct cr_key point = {{0}}, shared;
+	unsigned n_low = 0;
+
+	for (unsigned i = 0; i < BASE_ARRAY_LEN(points); i++) {
+		assert_true(base_hex_decode(point.bytes, 32, points[i]));
+		for (unsigned round = 0; round < 4 * 20; round++) {
+			struct cr_key near = point;
+
+			near.bytes[0] = (uint8_t)(near.bytes[0] + round / 4);
+			near.bytes[31] ^= round & 1 ? 0x80 : 0;
+			near.bytes[17] ^= round & 2 ? 0x10 : 0;
+			assert_int_equal(cr_x25519_is_low_order(&near),
+				!cr_x25519(&shared, &private_key, &near));
+			n_low += cr_x25519_is_low_order(&near);
+		}
+	}
+	assert_int_equal(n_low, 2 * 7);
+	for (unsigned i = 0; i < 200; i++) {
+		cr_random(&point, sizeof(point));
+		assert_false(cr_x25519_is_low_order(&point));
 	}
 }
 
@@ -258,6 +292,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_forged, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_wrong_keys, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_trap_low_order, setup, teardown),
+		cmocka_unit_test(test_low_order_is_what_multiplying_says),
 		cmocka_unit_test(test_timestamps),
 	};
 

@@ -18,6 +18,7 @@ static size_t bucket_of(const struct wg_device *device, const struct cr_key *pub
 
 int wg_peers_init(struct wg_device *device)
 {
+	device->peers_end = &device->peers;
 	device->n_buckets = BUCKETS_MIN;
 	device->buckets = calloc(BUCKETS_MIN, sizeof(struct wg_peer *));
 	return device->buckets ? 0 : -ENOMEM;
@@ -151,9 +152,15 @@ static void peer_destroy(struct wg_peer *peer)
 
 void wg_peer_free(struct wg_peer *peer)
 {
+	struct wg_device *device = peer->device;
+
 	*peer->link = peer->next;
 	if (peer->next)
 		peer->next->link = peer->link;
+	else
+		device->peers_end = peer->link;
+	if (device->prepare_next == peer)
+		device->prepare_next = peer->next;
 	peer_destroy(peer);
 }
 
@@ -174,7 +181,7 @@ static int peer_new(
 	peer->device = device;
 	if (wg_device_is_whole(device))
 		peer->staged_end = &peer->staged_first;
-	if (!wg_noise_remote_init(&peer->remote, &device->identity, public_key))
+	if (!wg_noise_remote_init(&peer->remote, public_key))
 		rc = -EINVAL;
 	else if (wg_device_is_whole(device))
 		rc = number_take(peer);
@@ -182,11 +189,11 @@ static int peer_new(
 		peer_destroy(peer);
 		return rc;
 	}
-	peer->next = device->peers;
-	peer->link = &device->peers;
-	if (peer->next)
-		peer->next->link = &peer->next;
-	device->peers = peer;
+	peer->link = device->peers_end;
+	*peer->link = peer;
+	device->peers_end = &peer->next;
+	if (!device->prepare_next)
+		device->prepare_next = peer;
 	device->n_peers++;
 	hash_link(peer);
 	*ret_peer = peer;

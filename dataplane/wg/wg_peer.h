@@ -72,9 +72,10 @@ struct wg_device {
 	struct wg_index_table *indices; /* to a tagged handshake or a keypair, see wg_handshake.c */
 	struct wg_slab *slab;
 	struct base_deadlines deadlines;
-	struct wg_peer *peers;
-	struct wg_peer **buckets;  /* live peers by public key */
-	size_t n_buckets, n_peers; /* n_buckets is a power of two */
+	struct wg_peer *peers, **peers_end; /* in the order in which they came */
+	struct wg_peer *prepare_next;       /* those before it are prepared; NULL: all */
+	struct wg_peer **buckets;           /* live peers by public key */
+	size_t n_buckets, n_peers;          /* n_buckets is a power of two */
 	uint64_t counts[WG_VERDICT_COUNT];
 
 	/* Whole-packet door. */

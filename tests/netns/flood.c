@@ -121,10 +121,11 @@ static void make_stranger(struct flood *flood, uint8_t *message)
 	cr_x25519_generate(&private_key);
 	wg_noise_identity_init(&identity, &private_key);
 	if (!base_key_decode(public_key.bytes, flood->last_word) ||
-		!wg_noise_remote_init(&gateway, &identity, &public_key) ||
-		!wg_noise_initiation_create(
-			&handshake, &identity, &gateway, timestamp, &initiation))
+		!wg_noise_remote_init(&gateway, &public_key))
 		die("public key");
+	wg_noise_remote_complete(&gateway, &identity);
+	if (!wg_noise_initiation_create(&handshake, &identity, &gateway, timestamp, &initiation))
+		die("initiation");
 	wg_cookie_macs_add(
 		&macs, &gateway.public_key, &initiation, sizeof(initiation), base_clock_now_ns());
 	memcpy(message, &initiation, sizeof(initiation));
