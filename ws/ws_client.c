@@ -68,9 +68,9 @@ struct ws_client {
 	bool is_rx_skipped;
 	bool is_hanging_up;
 	enum lws_close_status close_status;
-	bool is_resolving; /* libuv's pool holds @resolver: on_resolved() will come */
-	bool is_freed;
-	char close_reason[124]; /* with its NUL, what a Close frame takes */
+	bool is_resolving;        /* libuv's pool holds @resolver: on_resolved() will come */
+	bool is_freed, is_closed; /* by ws_client_free(); the timer */
+	char close_reason[124];   /* with its NUL, what a Close frame takes */
 	struct ws_client_stats stats;
 };
 
@@ -339,7 +339,8 @@ static void on_resolved(uv_getaddrinfo_t *resolver, int status, struct addrinfo 
 	client->is_resolving = false;
 	if (client->is_freed) {
 		uv_freeaddrinfo(all);
-		free(client);
+		if (client->is_closed)
+			free(client);
 		return;
 	}
 	if (client->state != RESOLVING) {
@@ -558,7 +559,8 @@ static void on_timer_closed(uv_handle_t *handle)
 {
 	struct ws_client *client = handle->data;
 
-	/* A name that is being looked up holds on: on_resolved() frees. */
+	/* A name that is being looked up holds on: then on_resolved() frees. It may also have come before this. */
+	client->is_closed = true;
 	if (client->is_resolving)
 		(void)uv_cancel((uv_req_t *)&client->resolver);
 	else

@@ -3,6 +3,7 @@
 #include "ws_client.c"
 
 #include <openssl/evp.h>
+#include <poll.h>
 
 #include "ws_test_socket.h"
 
@@ -424,15 +425,26 @@ static void test_stop_while_waiting(void **state)
 	turn_until(f, &f->stopped, 1);
 }
 
-/* A name that is resolved on libuv's pool, and one that is given up on the way. */
+/* A name that is resolved on libuv's pool, and two that are given up: with the answer there, and on the way. */
 static void test_names(void **state)
 {
 	struct fixture *f = *state;
+	struct pollfd answer = {.fd = uv_backend_fd(ws_loop_uv(f->loop)), .events = POLLIN};
+	struct ws_client_config nobody = f->config;
 	struct ws_client *other;
 
+	/* An answer that came at once is not given up: it leads nowhere. */
+	strcpy(nobody.url.host, "localhost");
+	nobody.url.port = 1;
+	other = ws_client_new(f->loop, &nobody, &host, f);
+	uv_run(ws_loop_uv(f->loop), UV_RUN_NOWAIT);
+	if (other->is_resolving)
+		assert_int_equal(poll(&answer, 1, -1), 1);
+	ws_client_free(other);
+	turn(f);
 	strcpy(f->config.url.host, "localhost");
 	begin(f);
-	other = ws_client_new(f->loop, &f->config, &host, f);
+	other = ws_client_new(f->loop, &nobody, &host, f);
 	turn(f);
 	ws_client_free(other);
 	join(f);
