@@ -326,6 +326,24 @@ static bool wait_for_commands(struct dp *dp)
 	return true;
 }
 
+/* False: the worker stands still. */
+static bool index_hand_over(struct dp *dp, unsigned owner, struct wg_index_table *larger)
+{
+	struct dp_worker *worker = &dp->workers[owner];
+
+	/* Relaxed: the ring orders it before the command. */
+	atomic_store_explicit(&worker->is_index_moved, false, memory_order_relaxed);
+	if (!send_command(dp, owner,
+		    &(struct dp_command){.type = DP_COMMAND_INDEX_GROW, .object = larger}))
+		return false;
+	/* Acquire pairs with the release in index_move(): the smaller table is not touched any more. */
+	while (!atomic_load_explicit(&worker->is_index_moved, memory_order_acquire)) {
+		if (!dp_wait_a_little(dp))
+			return false;
+	}
+	return true;
+}
+
 static void destroy_index(void *table)
 {
 	wg_index_table_free(table);
@@ -346,9 +364,8 @@ static int index_reserve(struct dp *dp, unsigned owner)
 	larger = wg_index_table_new(need);
 	if (!larger)
 		return -ENOMEM;
-	if (!send_command(dp, owner,
-		    &(struct dp_command){.type = DP_COMMAND_INDEX_GROW, .object = larger}) ||
-		!wait_for_commands(dp))
+	wg_index_populate(larger);
+	if (!index_hand_over(dp, owner, larger))
 		return -EIO;
 	dp->peers.index[owner] = larger;
 	dp_rcu_retire(dp->rcu, destroy_index, now);

@@ -25,6 +25,8 @@
 /* Receiver indices a table takes at first. */
 #define INDEX_FIRST 256
 #define COMMANDS_PER_ROUND 64
+/* Of a table whose entries move to a larger one: some ten microseconds. */
+#define INDEX_SLOTS_PER_ROUND 512
 
 void dp_worker_note(struct dp_worker *worker, struct dp_peer *peer, uint8_t bits)
 {
@@ -155,6 +157,14 @@ static void endpoint(struct dp_worker *worker, const struct dp_command *cmd)
 		set_from(worker, peer, &cmd->from);
 }
 
+/* A part of it: a worker that moved a million entries in one round would lose packets. */
+static void index_move(struct dp_worker *worker)
+{
+	/* Release: control, which frees the smaller table, finds that nothing of ours comes after. */
+	if (!wg_index_move_some(worker->index, INDEX_SLOTS_PER_ROUND))
+		atomic_store_explicit(&worker->is_index_moved, true, memory_order_release);
+}
+
 static void detach(struct dp_worker *worker, struct dp_peer *peer)
 {
 	keypairs_clear(worker, peer, DP_DROP_PEER_GONE);
@@ -176,8 +186,9 @@ static void obey(struct dp_worker *worker, const struct dp_command *cmd)
 		send_message(worker, cmd);
 		break;
 	case DP_COMMAND_INDEX_GROW:
-		wg_index_move(cmd->object, worker->index);
+		wg_index_move_begin(cmd->object, worker->index);
 		worker->index = cmd->object;
+		index_move(worker);
 		break;
 	case DP_COMMAND_KEYPAIRS_CLEAR:
 		keypairs_clear(worker, cmd->peer, DP_DROP_STAGED_GIVEN_UP);
@@ -320,6 +331,10 @@ bool dp_worker_round(struct dp_worker *worker, uint64_t now_ns)
 	worker->view = atomic_load_explicit(&worker->tables->view, memory_order_acquire);
 
 	n += take_commands(worker);
+	if (unlikely(wg_index_is_moving(worker->index))) {
+		index_move(worker);
+		n++;
+	}
 	dp_worker_mark_idle(worker);
 	for (unsigned i = 0; i < worker->n_rx_queues; i++)
 		n += dp_rx_poll(worker, &worker->rx_queues[i]);

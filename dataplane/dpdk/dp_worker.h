@@ -60,8 +60,8 @@ enum dp_command_type {
 	DP_COMMAND_ENDPOINT_SET,  /* from: control says so; object: not NULL: fixed from now on */
 	DP_COMMAND_SEND,          /* object: mbuf with a message to the peer */
 	DP_COMMAND_SEND_TO,       /* object: mbuf with a message to @from */
-	DP_COMMAND_INDEX_GROW,    /* object: a larger index table; control frees the old one */
-	DP_COMMAND_DETACH,        /* forget the peer; answered by DP_NOTE_DETACHED */
+	DP_COMMAND_INDEX_GROW, /* object: a larger index table; once is_index_moved control frees the old one */
+	DP_COMMAND_DETACH, /* forget the peer; answered by DP_NOTE_DETACHED */
 };
 
 struct dp_command {
@@ -142,6 +142,7 @@ struct dp_worker {
 	/* In. Written by others. */
 	struct rte_ring *command_ring, *handover_ring, *inner_ring, *outer_ring;
 	struct dp_idle *idle;
+	_Atomic bool is_index_moved; /* control says false before INDEX_GROW, the worker true */
 
 	/* This round. */
 	uint64_t now_ns;

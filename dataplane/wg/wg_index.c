@@ -12,6 +12,7 @@
 #include <stdlib.h>
 
 #define SLOTS_MIN 16
+#define PAGE_BYTES 4096
 /* An owner has 2^26 indices; a quarter of them in use still lets a random draw hit a free one. */
 #define ENTRIES_MAX (UINT32_C(1) << 24)
 
@@ -73,33 +74,77 @@ static uint32_t find_slot(const struct wg_index_table *table, uint32_t index)
 	return at;
 }
 
-static void put_all(struct wg_index_table *table, const struct wg_index_slot *from, uint32_t mask)
-{
-	for (uint32_t i = 0; i <= mask; i++) {
-		if (from[i].value)
-			table->slots[find_slot(table, from[i].index)] = from[i];
-	}
-}
-
 static int resize(struct wg_index_table *table, uint32_t n)
 {
 	struct wg_index_slot *old = table->slots, *slots = slots_new(n);
 	uint32_t old_mask = table->mask;
 
+	assert(!table->from);
 	if (!slots)
 		return -ENOMEM;
 	table->slots = slots;
 	table->mask = n - 1;
-	put_all(table, old, old_mask);
+	for (uint32_t i = 0; i <= old_mask; i++) {
+		if (old[i].value)
+			table->slots[find_slot(table, old[i].index)] = old[i];
+	}
 	slots_free(old, old_mask);
 	return 0;
 }
 
-void wg_index_move(struct wg_index_table *to, const struct wg_index_table *from)
+void wg_index_populate(struct wg_index_table *table)
 {
-	assert(to->count == 0 && wg_index_room(to) >= from->count);
-	put_all(to, from->slots, from->mask);
-	to->count = from->count;
+	volatile uint8_t *bytes = (volatile uint8_t *)table->slots;
+
+	for (size_t at = 0; at <= (size_t)table->mask * sizeof(struct wg_index_slot);
+		at += PAGE_BYTES)
+		bytes[at] = bytes[at];
+}
+
+/* Has moved or was released while others moved: no entry, but those behind it are still found. */
+static char gone;
+
+void wg_index_move_begin(struct wg_index_table *to, struct wg_index_table *from)
+{
+	assert(to->count == 0 && wg_index_room(to) >= from->count && !from->from);
+	to->count = to->from_left = from->count;
+	to->from_at = 0;
+	to->from = from->count > 0 ? from : NULL;
+}
+
+/* The slot of an entry that has not moved yet, or NULL. */
+static struct wg_index_slot *find_from(const struct wg_index_table *table, uint32_t index)
+{
+	struct wg_index_slot *slot = &table->from->slots[find_slot(table->from, index)];
+
+	return slot->value && slot->value != &gone ? slot : NULL;
+}
+
+void *wg_index_lookup_from(const struct wg_index_table *table, uint32_t index)
+{
+	const struct wg_index_slot *slot = find_from(table, index);
+
+	return slot ? slot->value : NULL;
+}
+
+static void leave_from(struct wg_index_table *table, struct wg_index_slot *slot)
+{
+	slot->value = &gone;
+	if (--table->from_left == 0)
+		table->from = NULL;
+}
+
+bool wg_index_move_some(struct wg_index_table *to, uint32_t n)
+{
+	for (; to->from && n > 0; n--) {
+		struct wg_index_slot *slot = &to->from->slots[to->from_at++];
+
+		if (!slot->value || slot->value == &gone)
+			continue;
+		to->slots[find_slot(to, slot->index)] = *slot;
+		leave_from(to, slot);
+	}
+	return to->from;
 }
 
 int wg_index_put(struct wg_index_table *table, uint32_t index, void *value)
@@ -144,7 +189,9 @@ bool wg_index_replace(struct wg_index_table *table, uint32_t index, void *value)
 	struct wg_index_slot *slot = &table->slots[find_slot(table, index)];
 
 	assert(value);
-	if (!slot->value)
+	if (!slot->value && table->from)
+		slot = find_from(table, index);
+	if (!slot || !slot->value)
 		return false;
 	slot->value = value;
 	return true;
@@ -155,8 +202,15 @@ void wg_index_release(struct wg_index_table *table, uint32_t index)
 	struct wg_index_slot *slots = table->slots;
 	uint32_t mask = table->mask, hole = find_slot(table, index);
 
-	if (!slots[hole].value)
+	if (!slots[hole].value) {
+		struct wg_index_slot *slot = table->from ? find_from(table, index) : NULL;
+
+		if (slot) {
+			leave_from(table, slot);
+			table->count--;
+		}
 		return;
+	}
 	/* Backward shift: an entry behind the hole moves into it unless its home lies after the hole. */
 	for (uint32_t at = (hole + 1) & mask; slots[at].value; at = (at + 1) & mask) {
 		uint32_t from_home = (at - home_slot(table, slots[at].index)) & mask;
@@ -169,6 +223,6 @@ void wg_index_release(struct wg_index_table *table, uint32_t index)
 	slots[hole] = (struct wg_index_slot){0};
 	table->count--;
 	/* Shrinking may fail for want of memory: then the table stays as it is, which is correct too. */
-	if (mask > table->first_mask && table->count < (mask + 1) / 8)
+	if (mask > table->first_mask && table->count < (mask + 1) / 8 && !table->from)
 		(void)resize(table, (mask + 1) / 2);
 }

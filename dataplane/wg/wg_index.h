@@ -11,7 +11,8 @@
  * for handshakes; each worker has one of its own for its keypairs. Thread: one at a time.
  *
  * A worker must not allocate, so its table does not grow by itself: as long as it holds fewer than
- * wg_index_room() entries a put only writes, and a larger table, made elsewhere, takes over by wg_index_move().
+ * wg_index_room() entries a put only writes, and a larger table, made elsewhere, takes over by wg_index_move_begin().
+ * Nor may it stand still for a million entries: they move a few at a time, and meanwhile each is in one of the two.
  */
 #ifndef WG_INDEX_H
 #define WG_INDEX_H
@@ -39,9 +40,12 @@ struct wg_index_slot {
 /** Visible for the inline lookup alone; only wg_index.c writes it. */
 struct wg_index_table {
 	struct wg_index_slot *slots;
-	uint32_t mask; /* slots - 1, a power of two less one */
-	uint32_t count;
+	uint32_t mask;  /* slots - 1, a power of two less one */
+	uint32_t count; /* those that have not moved here yet, too */
 	uint32_t first_mask;
+	/* While a smaller table's entries move here, else NULL: the table, how many are left, the next slot. */
+	struct wg_index_table *from;
+	uint32_t from_left, from_at;
 };
 
 /** NULL with errno. @expected: entries to make room for at once. */
@@ -60,8 +64,19 @@ BASE_MUST_CHECK int wg_index_put(struct wg_index_table *table, uint32_t index, v
 bool wg_index_replace(struct wg_index_table *table, uint32_t index, void *value);
 /** Nothing happens if it is absent. Frees no memory of a table that never grew. */
 void wg_index_release(struct wg_index_table *table, uint32_t index);
-/** Copy all of @from into @to, which is empty and has room for them; allocates nothing. */
-void wg_index_move(struct wg_index_table *to, const struct wg_index_table *from);
+/** Touch all memory that @table has or will have, so that no put waits for the kernel. Before others use it. */
+void wg_index_populate(struct wg_index_table *table);
+/**
+ * @to, which is empty and has room for them, takes over all of @from's entries: at once to look at, in memory by
+ * wg_index_move_some(). @from stays as it is until the move has ended, and is used through @to alone.
+ */
+void wg_index_move_begin(struct wg_index_table *to, struct wg_index_table *from);
+/** Move what is in @n slots more; allocates nothing. False: it has ended, @from is nobody's. */
+bool wg_index_move_some(struct wg_index_table *to, uint32_t n);
+static inline bool wg_index_is_moving(const struct wg_index_table *table)
+{
+	return table->from != NULL;
+}
 
 /** How many entries it takes before it grows. Fixed while it does not: any thread. */
 static inline uint32_t wg_index_room(const struct wg_index_table *table)
@@ -80,6 +95,9 @@ static inline void wg_index_prefetch(const struct wg_index_table *table, uint32_
 	__builtin_prefetch(&table->slots[(index >> WG_INDEX_OWNER_BITS) & table->mask]);
 }
 
+/** The slow half of wg_index_lookup(). */
+void *wg_index_lookup_from(const struct wg_index_table *table, uint32_t index);
+
 /** NULL if absent. Ends, because at least half of the slots are empty. */
 static inline void *wg_index_lookup(const struct wg_index_table *table, uint32_t index)
 {
@@ -87,6 +105,8 @@ static inline void *wg_index_lookup(const struct wg_index_table *table, uint32_t
 
 	while (table->slots[at].value && table->slots[at].index != index)
 		at = (at + 1) & table->mask;
+	if (!table->slots[at].value && table->from)
+		return wg_index_lookup_from(table, index);
 	return table->slots[at].value;
 }
 

@@ -110,31 +110,59 @@ static void test_room_for_what_is_expected(void **state)
 	assert_null(wg_index_table_new(UINT32_MAX));
 }
 
-/* What a worker does: no put, release or move of it allocates or frees. */
+/*
+ * What a worker does: entries come, go and are asked for while they move to a larger table, a few slots at a time; no
+ * put, release or move allocates or frees.
+ */
 static void test_move(void **state)
 {
-	struct wg_index_table *small = wg_index_table_new(50), *large = wg_index_table_new(500);
-	const struct wg_index_slot *slots = small->slots, *larger = large->slots;
-	uint32_t room = wg_index_room(small);
+	for (unsigned round = 0; round < 200; round++) {
+		struct wg_index_table *small = wg_index_table_new(200),
+				      *large = wg_index_table_new(N_MAX);
+		const struct wg_index_slot *larger = large->slots;
+		static struct twin twins[N_MAX];
+		unsigned n = 0, n_steps = 0;
 
-	assert_true(room >= 50);
-	for (uint32_t i = 0; i < room; i++)
-		assert_int_equal(wg_index_put(small, i << 26 | 5 << 6, value_of(i)), 0);
-	for (uint32_t i = 0; i < room; i += 2)
-		wg_index_release(small, i << 26 | 5 << 6);
-	assert_ptr_equal(small->slots, slots);
-	wg_index_move(large, small);
-	assert_ptr_equal(large->slots, larger);
-	assert_int_equal(wg_index_count(large), room / 2);
-	for (uint32_t i = 0; i < room; i++)
-		assert_ptr_equal(
-			wg_index_lookup(large, i << 26 | 5 << 6), i % 2 ? value_of(i) : NULL);
-	wg_index_table_free(small);
-	for (uint32_t i = 1; i < room; i += 2)
-		wg_index_release(large, i << 26 | 5 << 6);
-	assert_int_equal(wg_index_count(large), 0);
-	assert_ptr_equal(large->slots, larger);
-	wg_index_table_free(large);
+		wg_index_populate(large);
+		while (n < test_random() % 200) {
+			uint32_t index = test_random() % 64 << 26 | n << 6;
+
+			assert_int_equal(wg_index_put(small, index, value_of(n)), 0);
+			twins[n] = (struct twin){index, value_of(n)};
+			n++;
+		}
+		wg_index_move_begin(large, small);
+		check_against(large, twins, n);
+		while (wg_index_move_some(large, test_random() % 8)) {
+			uint32_t index = test_random() % 64 << 26 | (500 + n_steps++) << 6;
+			unsigned at = test_random() % (n + 1);
+
+			if (at < n) {
+				assert_int_equal(
+					wg_index_put(large, twins[at].index, value_of(0)), -EEXIST);
+				assert_true(wg_index_replace(large, twins[at].index, value_of(at)));
+				twins[at].value = value_of(at);
+			}
+			if (at < n && n_steps % 2) {
+				wg_index_release(large, twins[at].index);
+				assert_null(wg_index_lookup(large, twins[at].index));
+				wg_index_release(large, twins[at].index);
+				twins[at] = twins[--n];
+			} else if (n < N_MAX) {
+				assert_int_equal(wg_index_put(large, index, value_of(n_steps)), 0);
+				twins[n++] = (struct twin){index, value_of(n_steps)};
+			}
+			check_against(large, twins, n);
+		}
+		assert_false(wg_index_is_moving(large));
+		wg_index_table_free(small);
+		check_against(large, twins, n);
+		while (n > 0)
+			wg_index_release(large, twins[--n].index);
+		assert_int_equal(wg_index_count(large), 0);
+		assert_ptr_equal(large->slots, larger);
+		wg_index_table_free(large);
+	}
 }
 
 int main(void)
