@@ -7,6 +7,8 @@
 #
 #     under0 192.0.2.11, 203.0.113.1  -----veth-----  203.0.113.2 under0
 #            2001:db8::11
+#
+#   underlay_test.sh [KIND...]      af_xdp and af_packet
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
@@ -467,6 +469,9 @@ underlay() {
 }
 
 main() {
+	local kinds=("$@") kind
+
+	((${#kinds[@]})) || kinds=(af_xdp af_packet)
 	need_lab "underlay"
 	if ! have tshark || ! have tcpdump || ! have nft; then
 		skip "underlay" "no tshark, tcpdump or nft"
@@ -479,7 +484,7 @@ main() {
 	in_gw ethtool -K under0 tx off gso off tx-udp-segmentation off >/dev/null
 	wg_start
 	in_gw sysctl -qw net.ipv4.tcp_ecn=1
-	for kind in ${UNDERLAY_KINDS:-af_xdp af_packet}; do
+	for kind in "${kinds[@]}"; do
 		underlay "$kind"
 	done
 	exit "$FAILED"
