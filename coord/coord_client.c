@@ -26,21 +26,29 @@
 
 BASE_LOG_CATEGORY("coord");
 
-static void tell(struct coord *coord)
-{
-	if (coord->host->state && !coord->is_freed)
-		coord->host->state(coord->ctx, &coord->status);
-}
-
 static bool has_changed(const struct coord_status *a, const struct coord_status *b)
 {
 	return a->state != b->state || strcmp(a->detail, b->detail) != 0 ||
 		strcmp(a->login_url, b->login_url) != 0;
 }
 
+/* Compared with what was told last: members are set one by one. */
+static void tell(struct coord *coord)
+{
+	const struct coord_status *status = &coord->status;
+
+	if (coord->is_freed || !has_changed(&coord->told_status, status))
+		return;
+	coord->told_status = *status;
+	base_log_debug("%s%s%s", coord_state_name(status->state), status->detail[0] ? ": " : "",
+		status->detail);
+	if (coord->host->state)
+		coord->host->state(coord->ctx, status);
+}
+
 void client_set_state(struct coord *coord, enum coord_state_kind kind, const char *fmt, ...)
 {
-	struct coord_status *status = &coord->status, old = *status;
+	struct coord_status *status = &coord->status;
 	va_list ap;
 
 	va_start(ap, fmt);
@@ -53,10 +61,6 @@ void client_set_state(struct coord *coord, enum coord_state_kind kind, const cha
 		status->retry_at_ns = 0;
 	if (kind == COORD_STREAMING || kind == COORD_STOPPED || kind == COORD_LOGGED_OUT)
 		status->login_url[0] = '\0';
-	if (!has_changed(&old, status))
-		return;
-	base_log_debug(
-		"%s%s%s", coord_state_name(kind), status->detail[0] ? ": " : "", status->detail);
 	tell(coord);
 }
 

@@ -64,7 +64,7 @@ struct coord {
 	char os_version[66], machine[66];
 
 	/* Where we are. */
-	struct coord_status status;
+	struct coord_status status, told_status;
 	bool is_up, is_freed;
 	bool must_register;  /* before the stream */
 	bool must_check_key; /* the server's: ask for it again before the next connection */

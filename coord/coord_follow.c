@@ -35,7 +35,10 @@ char *client_map_request(struct coord *coord, bool is_stream, size_t *ret_len)
 		.is_compressed = is_stream,
 	};
 
-	cr_x25519_public(&node_public, &identity->node_private);
+	/* While a rotation is under way the server knows the old one. */
+	cr_x25519_public(&node_public,
+		cr_key_is_zero(&identity->old_node_private) ? &identity->node_private
+							    : &identity->old_node_private);
 	return coord_map_request(&request, ret_len);
 }
 
