@@ -217,8 +217,7 @@ static void dataplane_up(struct answerer *a)
 	a->now_ns = a->dp->step_ns = base_clock_now_ns();
 	if (!bench_fleet_init(&a->fleet, PEERS, dp_handshake_public_key(a->dp->handshake)))
 		die("no memory");
-	for (uint32_t i = 0; i < PEERS; i++)
-		bench_storm_peer_add(a->dp, &a->fleet, i);
+	bench_storm_peers_add(a->dp, &a->fleet);
 }
 
 static void dataplane_down(struct answerer *a)

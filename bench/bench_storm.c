@@ -90,17 +90,26 @@ static uint32_t inner_addr(uint32_t i)
 	return 0x0a400000 + i; /* 10.64.0.0 and on */
 }
 
-void bench_storm_peer_add(struct dp *dp, const struct bench_fleet *fleet, uint32_t i)
+void bench_storm_peers_add(struct dp *dp, const struct bench_fleet *fleet)
 {
-	struct base_prefix prefix = {.addr.family = BASE_FAMILY_V4, .bits = 32};
-	struct dp_peer_config config = {.public_key = fleet->members[i].identity.public_key,
-		.allowed_ips = &prefix,
-		.n_allowed_ips = 1};
+	struct dp_peer_config *configs = calloc(fleet->n, sizeof(*configs));
+	struct base_prefix *prefixes = calloc(fleet->n, sizeof(*prefixes));
+	struct dp_peers_change change = {.set = configs, .n_set = fleet->n};
 	struct base_error error;
 
-	base_store_be32(prefix.addr.bytes, inner_addr(i));
-	if (dp_peer_set(dp, &config, &error) != 0)
+	if (!configs || !prefixes)
+		die("no memory");
+	for (uint32_t i = 0; i < fleet->n; i++) {
+		prefixes[i] = (struct base_prefix){.addr.family = BASE_FAMILY_V4, .bits = 32};
+		base_store_be32(prefixes[i].addr.bytes, inner_addr(i));
+		configs[i].public_key = fleet->members[i].identity.public_key;
+		configs[i].allowed_ips = &prefixes[i];
+		configs[i].n_allowed_ips = 1;
+	}
+	if (dp_peers_change(dp, &change, &error) != 0)
 		die("%s", error.text);
+	free(configs);
+	free(prefixes);
 }
 
 static bool inject(struct dp *dp, const struct base_endpoint *from, const void *message, size_t len)
@@ -329,8 +338,8 @@ static void up(struct storm *storm, const struct bench_storm_config *config)
 			dp_handshake_public_key(storm->dp->handshake)))
 		die("no memory");
 	dp_test_set_host_ring(storm->dp, storm->host_ring);
+	bench_storm_peers_add(storm->dp, &storm->fleet);
 	for (uint32_t i = 0; i < storm->fleet.n; i++) {
-		bench_storm_peer_add(storm->dp, &storm->fleet, i);
 		bench_fleet_initiate(&storm->fleet, i, base_clock_now_ns());
 		storm->fleet.members[i].retry_ns = BASE_NEVER_NS;
 	}

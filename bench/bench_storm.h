@@ -23,8 +23,8 @@ struct bench_storm_config {
 /** Run it and print a row. Ends the process with a line if something does not work. */
 void bench_storm_run(const struct bench_storm_config *config);
 
-/** Configure member @i as a peer, with one inner address. */
-void bench_storm_peer_add(struct dp *dp, const struct bench_fleet *fleet, uint32_t i);
+/** Configure all members as peers, with one inner address each. */
+void bench_storm_peers_add(struct dp *dp, const struct bench_fleet *fleet);
 /** Put its initiation on the gateway's port. False: no room. */
 bool bench_storm_inject(struct dp *dp, const struct bench_member *member);
 /** A frame of the gateway's: store a response, take a cookie. Returns whose it is, or UINT32_MAX. */

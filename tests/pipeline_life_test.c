@@ -437,9 +437,9 @@ static unsigned gateways_asked(void)
 	return n;
 }
 
-static void initiations_leave(void)
+static void initiations_leave(unsigned n)
 {
-	for (unsigned i = 0; i < 3; i++) {
+	for (unsigned i = 0; i < n; i++) {
 		char text[32];
 
 		snprintf(text, sizeof(text), "10.9.0.%u", 2 + i);
@@ -457,7 +457,7 @@ static void test_neighbours_at_once(void **state)
 	for (unsigned i = 0; i < 3; i++)
 		lab_peer_add(&lab, true, false);
 	underlay_is(DP_NEXTHOP_UNRESOLVED);
-	initiations_leave();
+	initiations_leave(3);
 	assert_int_equal(lab.dp->workers[0].n_waiting, 3);
 	assert_int_equal(gateways_asked(), 3);
 	/* When the view changes, those that still wait are asked for again. */
@@ -475,14 +475,31 @@ static void test_neighbours_kept(void **state)
 	for (unsigned i = 0; i < 3; i++)
 		lab_peer_add(&lab, true, false);
 	underlay_is(DP_NEXTHOP_OK);
-	initiations_leave();
+	initiations_leave(3);
 	assert_int_equal(gateways_asked(), 3);
-	initiations_leave();
+	initiations_leave(3);
 	assert_int_equal(gateways_asked(), 0);
 	underlay_is(DP_NEXTHOP_OK);
 	lab.now_ns += 10 * BASE_NS_PER_S;
-	initiations_leave();
+	initiations_leave(3);
 	assert_int_equal(gateways_asked(), 3);
+}
+
+/* As many as a burst can have: all are asked for in its round, and none has its header made again for want of room. */
+static void test_many_neighbours_kept(void **state)
+{
+	enum { N = 60 };
+
+	lab_init(&lab, &(struct lab_options){0});
+	for (unsigned i = 0; i < N; i++)
+		lab_peer_add(&lab, true, false);
+	underlay_is(DP_NEXTHOP_OK);
+	initiations_leave(N);
+	assert_int_equal(gateways_asked(), N);
+	for (unsigned i = 0; i < N; i++)
+		assert_int_equal(lab_dp_peer(&lab.peers[i])->outer.generation,
+			lab.dp->workers[0].generation);
+	lab_run(&lab, 0);
 }
 
 static void nexthop_of_one(const struct dp_underlay_view *view, const struct base_addr *dst,
@@ -750,6 +767,7 @@ int main(void)
 		cmocka_unit_test_teardown(test_no_route, teardown),
 		cmocka_unit_test_teardown(test_neighbours_at_once, teardown),
 		cmocka_unit_test_teardown(test_neighbours_kept, teardown),
+		cmocka_unit_test_teardown(test_many_neighbours_kept, teardown),
 		cmocka_unit_test_teardown(test_move_within_burst, teardown),
 		cmocka_unit_test_teardown(test_staged_follows, teardown),
 		cmocka_unit_test_teardown(test_watchdog, teardown),

@@ -285,7 +285,9 @@ static void say_all(struct dp_worker *worker)
 {
 	if (!say_dead(worker) || !say_peers(worker))
 		return;
-	while (worker->n_wanted_gateways) {
+	/* Wishes take no more than half of the ring: what becomes of peers has the rest. */
+	while (worker->n_wanted_gateways &&
+		rte_ring_free_count(worker->note_ring) > DP_RING_NOTES / 2) {
 		if (!say(worker, &worker->wanted_gateways[worker->n_wanted_gateways - 1]))
 			return;
 		worker->n_wanted_gateways--;

@@ -46,8 +46,8 @@
 /** Frames that wait for a neighbour, and for how long. */
 #define DP_NEIGHBOUR_PKTS_MAX 256
 #define DP_NEIGHBOUR_WAIT_NS BASE_NS_PER_S
-/** Gateways that a worker asks for in one round; the others' turn comes in a later one. */
-#define DP_WANTED_GATEWAYS_MAX 8
+/** Gateways that a worker asks for in one round: as many as a burst to neighbours on link can have. More wait a round. */
+#define DP_WANTED_GATEWAYS_MAX DP_BURST
 /** Notes "handshake wanted" of one peer are this far apart; wg keeps the protocol's own gaps. */
 #define DP_WANT_GAP_NS BASE_NS_PER_S
 
