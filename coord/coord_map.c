@@ -228,10 +228,10 @@ size_t coord_map_stream_waiting(const struct coord_map_stream *stream)
 	return stream->waiting;
 }
 
-/* A frame that does not tell its size may ask for a window: no more than the text may have. */
+/* A frame that does not tell its size may ask for a window: no more than the text may have, and 8 MiB that RFC 8878 expects. */
 static int window_log_max(size_t decoded_max)
 {
-	int log = 10;
+	int log = 23;
 
 	while (log < 27 && ((size_t)1 << log) < decoded_max)
 		log++;

@@ -156,16 +156,18 @@ static void dst_read(struct filter_reader *reader, struct coord_span value, stru
 	struct coord_rule_dst dst = {0};
 	json_t *object = coord_json_tree(reader->json, value);
 	const char *text;
+	bool has_ports;
 	size_t n = 0;
 
 	if (!object)
 		return;
 	if (!json_is_object(object))
 		coord_json_fail(reader->json, -EBADMSG, "DstPorts", "an entry is no object");
+	has_ports = ports_read(reader->json, object, &dst);
 	text = coord_json_text(reader->json, object, "IP");
 	if (coord_json_int(reader->json, object, "Bits", INT64_MIN) != INT64_MIN)
 		draft->is_refused = true;
-	if (!text || !ports_read(reader->json, object, &dst))
+	if (!text || !has_ports)
 		reader->counts[COORD_NETMAP_BAD_ENTRIES]++;
 	else if (reader->json->rc == 0)
 		n = prefixes_read(reader, text);

@@ -78,8 +78,8 @@ static void lists_find(struct coord_json *json, uint64_t *counts, const json_t *
 		.tags = coord_json_list(json, object, "Tags"),
 	};
 
-	lists.is_own_only =
-		!lists.allowed_ips || coord_json_flag(json, object, "UnsignedPeerAPIOnly");
+	lists.is_own_only = coord_json_flag(json, object, "UnsignedPeerAPIOnly");
+	lists.is_own_only |= !lists.allowed_ips;
 	lists.n_addresses = coord_read_size(lists.addresses, COORD_NODE_PREFIXES_MAX, counts);
 	lists.n_allowed_ips = lists.is_own_only
 		? lists.n_addresses

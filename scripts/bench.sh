@@ -10,6 +10,7 @@
 #   scripts/bench.sh peers [--json]        100,000 active peers against one; what an idle one of a million costs
 #   scripts/bench.sh tcp [--json]          TCP through a pair of gateways, beside pairs of others (needs root)
 #   scripts/bench.sh lookup [--json]       allowed IPs and receiver indices, against one dependent load
+#   scripts/bench.sh map [--json]          a network map of 10,000 peers and its deltas, against jansson alone
 #
 # Further options go to the benchmark; `scripts/bench.sh NAME --help` lists them.
 set -euo pipefail
@@ -17,7 +18,7 @@ set -euo pipefail
 
 BUILD=$REPO/build-bench
 declare -A PROGRAM=([cipher]=bench_aead [pipeline]=bench_pipeline [wake]=bench_wake
-	[handshake]=bench_handshake [peers]=bench_peers [lookup]=bench_lookup)
+	[handshake]=bench_handshake [peers]=bench_peers [lookup]=bench_lookup [map]=bench_map)
 
 main() {
 	local name=${1:-}
@@ -32,7 +33,7 @@ main() {
 	build_tree "$BUILD" --buildtype=release -Dtests=false
 	[[ $name != tcp ]] || SANDD_BUILD=$BUILD exec "$REPO/bench/tcp.sh" "$@"
 	# one thread on one core; the pipeline pins its own
-	[[ $name != cipher && $name != peers && $name != lookup ]] || exec taskset -c $(($(nproc) - 1)) "$BUILD/bench/${PROGRAM[$name]}" "$@"
+	[[ $name != cipher && $name != peers && $name != lookup && $name != map ]] || exec taskset -c $(($(nproc) - 1)) "$BUILD/bench/${PROGRAM[$name]}" "$@"
 	exec "$BUILD/bench/${PROGRAM[$name]}" "$@"
 }
 
