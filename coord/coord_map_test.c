@@ -605,7 +605,7 @@ static void test_times(void **state)
 /* Every address near a range's ends is in exactly one of its prefixes, or in none. */
 static void range_try(uint32_t first, uint32_t last)
 {
-	struct base_prefix prefixes[COORD_RANGE_PREFIXES_MAX];
+	static struct base_prefix prefixes[COORD_RANGE_PREFIXES_MAX];
 	char text[64];
 	int n;
 
@@ -632,7 +632,7 @@ static void range_try(uint32_t first, uint32_t last)
 
 static void test_ranges(void **state)
 {
-	struct base_prefix prefixes[COORD_RANGE_PREFIXES_MAX];
+	static struct base_prefix prefixes[COORD_RANGE_PREFIXES_MAX];
 	unsigned seed = (unsigned)time(NULL);
 
 	(void)state;

@@ -69,7 +69,8 @@ static json_t *texts_json(const char *const *texts, size_t n)
 
 static json_t *tri_json(enum coord_online online)
 {
-	return online == COORD_ONLINE_UNKNOWN ? json_null() : json_boolean(online == COORD_ONLINE_YES);
+	return online == COORD_ONLINE_UNKNOWN ? json_null()
+					      : json_boolean(online == COORD_ONLINE_YES);
 }
 
 static json_t *node_json(
