@@ -110,14 +110,18 @@ enum dp_event_type {
 	DP_EVENT_HANDSHAKE,      /* a session with the peer was confirmed */
 	DP_EVENT_ENDPOINT_MOVED, /* authenticated packets come from elsewhere now */
 	DP_EVENT_PORT, /* of a port or the host interface: up, down, what it lacks; text says which */
+	/* Packets, or a handshake, wait for a peer that is probed and has no path; at most once a second and peer */
+	DP_EVENT_PATH_WANTED,
 	DP_EVENT_DEAD, /* a thread of the dataplane died: text says why; stop the process */
 };
 
 struct dp_event {
 	enum dp_event_type type;
-	struct cr_key public_key;      /* of the peer, where there is one */
-	struct base_endpoint endpoint; /* ENDPOINT_MOVED: the new one */
-	const char *text;              /* borrowed; NULL without one */
+	struct cr_key public_key; /* of the peer, where there is one */
+	/* ENDPOINT_MOVED: the new one; PATH_WANTED: where a handshake of the peer's came from, authenticated; family
+	 * NONE if there was none */
+	struct base_endpoint endpoint;
+	const char *text; /* borrowed; NULL without one */
 };
 
 struct dp_callbacks {
@@ -153,10 +157,15 @@ void dp_service(struct dp *dp);
 
 struct dp_peer_config {
 	struct cr_key public_key;
-	struct cr_key preshared_key;           /* zero: none */
-	struct base_endpoint endpoint;         /* family NONE: unknown, the peer speaks first */
-	uint16_t keepalive_s;                  /* 0: off */
-	bool endpoint_is_fixed;                /* no roaming */
+	struct cr_key preshared_key;   /* zero: none */
+	struct base_endpoint endpoint; /* family NONE: unknown, the peer speaks first */
+	uint16_t keepalive_s;          /* 0: off */
+	bool endpoint_is_fixed;        /* no roaming */
+	/**
+	 * Where it is reached follows dp_peer_path() alone, never roaming; @endpoint is none. Its handshakes are
+	 * answered where they came from; without a path its packets wait (few, and 90 s at most).
+	 */
+	bool is_probed;
 	const struct base_prefix *allowed_ips; /* copied */
 	size_t n_allowed_ips;
 };
@@ -188,6 +197,20 @@ BASE_MUST_CHECK int dp_peer_set(
 	struct dp *dp, const struct dp_peer_config *config, struct base_error *ret_error);
 /** The same for one peer. */
 int dp_peer_remove(struct dp *dp, const struct cr_key *public_key);
+
+/**
+ * Where packets for a peer that is probed go from now on; family NONE: nowhere, they wait. If a handshake with it is on or
+ * wanted, its initiation goes by a new path at once, also where one was sent just before. Waits for nobody.
+ * Returns 0, -ENOENT, -EINVAL (the peer is not probed; nothing can be sent there), -EIO as above.
+ */
+int dp_peer_path(struct dp *dp, const struct cr_key *public_key, const struct base_endpoint *to);
+
+/**
+ * Another node key: all sessions end and begin anew under it; peers, their prefixes and their counters stay. Takes some 50 us
+ * per peer. Returns 0; -EINVAL: a peer has this key; -EIO as above; with a line.
+ */
+BASE_MUST_CHECK int dp_identity_set(
+	struct dp *dp, const struct cr_key *private_key, struct base_error *ret_error);
 
 /**
  * Filter by these rules (copied) from now on; replies of flows that this host opened pass as before. Returns 0, -EINVAL (a

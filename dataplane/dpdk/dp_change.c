@@ -129,7 +129,7 @@ static bool prefix_is_valid(const struct base_prefix *prefix)
 }
 
 /* Addresses as they are now: what becomes ours later is dropped on the way, and counted. */
-static const char *endpoint_fault(const struct dp *dp, const struct base_endpoint *endpoint)
+const char *dp_change_endpoint_fault(const struct dp *dp, const struct base_endpoint *endpoint)
 {
 	const struct dp_underlay_view *view =
 		atomic_load_explicit(&dp->tables.view, memory_order_relaxed); /* we write it */
@@ -146,7 +146,8 @@ static int check_peer(const struct change *change, const struct dp_peer_config *
 	const char *fault = NULL;
 
 	if (config->endpoint.addr.family != BASE_FAMILY_NONE)
-		fault = endpoint_fault(change->dp, &config->endpoint);
+		fault = config->is_probed ? "of a peer that is probed; its path tells"
+					  : dp_change_endpoint_fault(change->dp, &config->endpoint);
 	if (fault)
 		return base_error_set(change->err, -EINVAL, "peer %s: endpoint %s: %s",
 			name_of(name, &config->public_key),
@@ -288,7 +289,8 @@ static int peer_new(struct dp *dp, struct dp_peer_order *order)
 	peer->public_key = config->public_key;
 	peer->number = dp_peers_number_take(&dp->peers);
 	peer->owner = (uint8_t)owner_choose(dp);
-	peer->endpoint_is_fixed = config->endpoint_is_fixed;
+	peer->mover = (uint8_t)dp_mover_of(config);
+	peer->has_probes = config->is_probed;
 	dp->peers.owned[peer->owner]++;
 	if (from.family != BASE_FAMILY_NONE)
 		dp_peer_set_from(peer, &from, dp_now_ns(dp));
@@ -597,11 +599,18 @@ static int change_known(struct change *change)
 		const struct dp_peer_config *config = known[i].config;
 		struct dp_command cmd = {.type = DP_COMMAND_ENDPOINT_SET,
 			.peer = known[i].peer,
-			.object = config->endpoint_is_fixed ? known[i].peer : NULL,
+			.mover = (uint8_t)dp_mover_of(config),
 			.from = dp_from_make(&config->endpoint)};
 
 		if (!send_command(change->dp, known[i].peer->owner, &cmd))
 			return stuck(change);
+		/* It stays where it is until a path says otherwise. */
+		if (config->is_probed && !known[i].peer->has_probes) {
+			struct dp_from from = dp_peer_from(known[i].peer);
+
+			known[i].peer->path = dp_from_endpoint(&from);
+		}
+		known[i].peer->has_probes = config->is_probed;
 	}
 	return 0;
 }
@@ -710,6 +719,44 @@ int dp_peer_remove(struct dp *dp, const struct cr_key *public_key)
 
 	return dp_peers_change(
 		dp, &(struct dp_peers_change){.remove = public_key, .n_remove = 1}, &error);
+}
+
+/* The owner first: its ring gives it the path before the initiation that the handshake thread sends then. */
+int dp_peer_path(struct dp *dp, const struct cr_key *public_key, const struct base_endpoint *to)
+{
+	bool has_path = to->addr.family != BASE_FAMILY_NONE;
+	struct dp_peer *peer = dp_peers_find(&dp->peers, public_key);
+	struct dp_command cmd = {.type = DP_COMMAND_PATH, .peer = peer, .from = dp_from_make(to)};
+
+	if (!peer)
+		return -ENOENT;
+	if (!peer->has_probes || (has_path && dp_change_endpoint_fault(dp, to)))
+		return -EINVAL;
+	if (base_endpoint_equal(&peer->path, to))
+		return 0;
+	peer->path = *to;
+	if (!send_command(dp, peer->owner, &cmd) ||
+		!dp_handshake_path(dp->handshake, peer, has_path))
+		return -EIO;
+	return 0;
+}
+
+int dp_identity_set(struct dp *dp, const struct cr_key *private_key, struct base_error *ret_error)
+{
+	struct dp_request *request = calloc(1, sizeof(*request));
+	int error;
+
+	if (!request)
+		return base_error_set(ret_error, -ENOMEM, "no memory for another key");
+	*request = (struct dp_request){.type = DP_REQUEST_IDENTITY, .private_key = *private_key};
+	/* A thread that stands still may look at the request later: it stays. */
+	if (!dp_handshake_request(dp->handshake, request))
+		return base_error_set(ret_error, -EIO,
+			"another key is not taken: a thread of the dataplane stands still");
+	error = request->result;
+	cr_key_wipe(&request->private_key);
+	free(request);
+	return error ? base_error_set(ret_error, error, "private key: a peer has it") : 0;
 }
 
 void dp_peers_fini(struct dp *dp)

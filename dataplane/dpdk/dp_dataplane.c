@@ -603,6 +603,9 @@ static void deliver_event(struct dp *dp, const struct dp_event_record *record)
 	case DP_EVENT_KIND_MOVED:
 		event.type = DP_EVENT_ENDPOINT_MOVED;
 		break;
+	case DP_EVENT_KIND_PATH_WANTED:
+		event.type = DP_EVENT_PATH_WANTED;
+		break;
 	}
 	if (dp->callbacks.event)
 		dp->callbacks.event(dp->ctx, &event);

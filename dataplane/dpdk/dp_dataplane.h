@@ -78,6 +78,8 @@ uint64_t dp_now_ns(const struct dp *dp);
 /** The ladder behind dp_new(); @is_stepped: start no threads. */
 struct dp *dp_start(const struct dp_config *config, const struct dp_callbacks *callbacks, void *ctx,
 	bool is_stepped, void (*warn)(const char *line), struct base_error *ret_error);
+/** Control: why nothing can be sent there, or NULL. */
+const char *dp_change_endpoint_fault(const struct dp *dp, const struct base_endpoint *endpoint);
 /** Control: what a person should know, as a warning of dp_new() or an event. */
 void dp_caution(void *ctx, const char *line);
 /** Control: a worker's sleep ends when the sockets of its queues have something; after a port was opened. 0 or -Exxx. */

@@ -89,12 +89,17 @@ static bool may_leave(
 	struct dp_worker *worker, struct dp_peer *peer, struct rte_mbuf *m, uint32_t sealed_len)
 {
 	const struct wg_keypair *keypair = peer->keypairs.current;
+	bool has_key = keypair && wg_keypair_may_send(keypair, worker->now_ns);
+	bool has_path = peer->from.family != BASE_FAMILY_NONE;
 	enum dp_drop reason;
 
-	if (peer->from.family == BASE_FAMILY_NONE) {
+	if (!has_path && peer->mover != DP_MOVER_PROBES) {
 		reason = DP_DROP_NO_ENDPOINT;
-	} else if (!keypair || !wg_keypair_may_send(keypair, worker->now_ns)) {
-		dp_worker_want_handshake(worker, peer);
+	} else if (!has_key || !has_path) {
+		if (has_key)
+			dp_worker_want_path(worker, peer);
+		else
+			dp_worker_want_handshake(worker, peer);
 		stage(worker, peer, m);
 		return false;
 	} else if (!dp_tx_prepare(worker, &peer->outer, &peer->from)) {

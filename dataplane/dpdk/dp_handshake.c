@@ -27,6 +27,8 @@
 #define COMMANDS_PER_MESSAGE 4
 /* A round at least so often, so that the watchdog sees one. */
 #define SLEEP_MAX_NS BASE_NS_PER_S
+/* Control is told at most so often that a peer's path is wanted. */
+#define DP_PATH_WANTED_GAP_NS BASE_NS_PER_S
 
 struct dp_handshake {
 	struct dp *dp;
@@ -78,6 +80,28 @@ static void peer_command(
 		&(struct dp_command){.type = type, .peer = peer, .object = object});
 }
 
+/* A peer that is probed may have no path yet, or a better one, when it knocks. */
+static bool is_answer_to_probed(const struct dp_peer *peer, const void *message)
+{
+	return peer->is_probed && base_load_le32(message) == WG_MESSAGE_RESPONSE;
+}
+
+/* Control is to look for a path: once a second at most. @where: NULL, or where the peer was heard from. */
+static void want_path(
+	struct dp_handshake *handshake, struct dp_peer *peer, const struct base_endpoint *where)
+{
+	struct dp_event_record event = {
+		.kind = DP_EVENT_KIND_PATH_WANTED, .public_key = peer->public_key};
+
+	if (peer->path_wanted_ns &&
+		handshake->now_ns - peer->path_wanted_ns < DP_PATH_WANTED_GAP_NS)
+		return;
+	peer->path_wanted_ns = handshake->now_ns;
+	if (where)
+		event.endpoint = *where;
+	dp_events_push(handshake->dp->events, &event);
+}
+
 /* What wg asks of its host. */
 
 static void host_send(void *ctx, struct wg_peer *wg, const struct base_endpoint *to,
@@ -86,6 +110,7 @@ static void host_send(void *ctx, struct wg_peer *wg, const struct base_endpoint 
 	struct dp_handshake *handshake = ctx;
 	struct rte_mbuf *m = rte_pktmbuf_alloc(handshake->dp->pool);
 	struct dp_command cmd = {.type = DP_COMMAND_SEND_TO, .object = m};
+	struct dp_peer *peer = wg ? wg_peer_user(wg) : NULL;
 
 	if (!m) {
 		dp_counter_add(&handshake->counters.drop_pkts[DP_DROP_NO_MBUF], 1);
@@ -93,11 +118,9 @@ static void host_send(void *ctx, struct wg_peer *wg, const struct base_endpoint 
 	}
 	memcpy(rte_pktmbuf_append(m, (uint16_t)len), message, len);
 	dp_pkt(m)->ds = wg ? DP_DS_HANDSHAKE : 0;
-	if (wg) {
-		struct dp_peer *peer = wg_peer_user(wg);
-
-		if (base_load_le32(message) == WG_MESSAGE_INITIATION)
-			peer->initiated_ns = handshake->now_ns;
+	if (wg && base_load_le32(message) == WG_MESSAGE_INITIATION)
+		peer->initiated_ns = handshake->now_ns;
+	if (wg && !is_answer_to_probed(peer, message)) {
 		peer_command(handshake, wg, DP_COMMAND_SEND, m);
 		return;
 	}
@@ -105,7 +128,7 @@ static void host_send(void *ctx, struct wg_peer *wg, const struct base_endpoint 
 	cmd.from = handshake->current_from;
 	if (cmd.from.family == BASE_FAMILY_NONE)
 		cmd.from = dp_from_make(to);
-	command(handshake, &handshake->dp->workers[0], &cmd);
+	command(handshake, wg ? owner_of(handshake, peer) : &handshake->dp->workers[0], &cmd);
 }
 
 static uint64_t host_unix_ns(void *ctx)
@@ -158,6 +181,8 @@ static void host_endpoint_seen(void *ctx, struct wg_peer *wg, const struct base_
 		&(struct dp_command){.type = DP_COMMAND_ENDPOINT_SEEN,
 			.peer = peer,
 			.from = handshake->current_from});
+	if (peer->is_probed && !wg_peer_has_endpoint(wg))
+		want_path(handshake, peer, from);
 }
 
 static void host_handshake_done(void *ctx, struct wg_peer *wg, uint64_t now_ns)
@@ -218,6 +243,13 @@ static void peer_note(struct dp_handshake *handshake, const struct dp_note *note
 	}
 	if (note->bits & DP_NOTE_WANT_HANDSHAKE)
 		wg_peer_want_handshake(peer->wg, handshake->now_ns);
+	if ((note->bits & (DP_NOTE_WANT_HANDSHAKE | DP_NOTE_WANT_PATH)) && peer->is_probed &&
+		!wg_peer_has_endpoint(peer->wg))
+		want_path(handshake, peer, NULL);
+	if (note->bits & (DP_NOTE_PATH | DP_NOTE_NO_PATH)) {
+		peer->path_wanted_ns = 0;
+		wg_peer_path(peer->wg, (note->bits & DP_NOTE_PATH) != 0, handshake->now_ns);
+	}
 	if (note->bits & DP_NOTE_DETACHED)
 		finish_removal(handshake, peer);
 }
@@ -257,6 +289,7 @@ static int peer_set(struct dp_handshake *handshake, const struct dp_peer_order *
 		.endpoint = order->config->endpoint,
 		.keepalive_s = order->config->keepalive_s,
 		.endpoint_is_fixed = order->config->endpoint_is_fixed,
+		.is_probed = order->config->is_probed,
 		.owner = peer->owner,
 		.user = peer,
 		.activity = &peer->activity,
@@ -264,6 +297,7 @@ static int peer_set(struct dp_handshake *handshake, const struct dp_peer_order *
 	int error = wg_peer_set(handshake->device, &config, handshake->now_ns, &peer->wg);
 
 	cr_key_wipe(&config.preshared_key);
+	peer->is_probed = order->config->is_probed;
 	return error;
 }
 
@@ -297,6 +331,14 @@ static unsigned remove_some(struct dp_handshake *handshake, struct dp_request *r
 	return n;
 }
 
+static void identity_set(struct dp_handshake *handshake, struct dp_request *request)
+{
+	request->result = wg_device_set_private_key(handshake->device, &request->private_key);
+	if (request->result == 0)
+		wg_device_public_key(handshake->device, &handshake->public_key);
+	request_done(handshake);
+}
+
 static unsigned take_request(struct dp_handshake *handshake)
 {
 	if (!handshake->request)
@@ -304,9 +346,16 @@ static unsigned take_request(struct dp_handshake *handshake)
 			atomic_exchange_explicit(&handshake->asked, NULL, memory_order_acquire);
 	if (!handshake->request)
 		return 0;
-	return handshake->request->type == DP_REQUEST_PEERS_SET
-		? set_some(handshake, handshake->request)
-		: remove_some(handshake, handshake->request);
+	switch (handshake->request->type) {
+	case DP_REQUEST_PEERS_SET:
+		return set_some(handshake, handshake->request);
+	case DP_REQUEST_PEERS_REMOVE:
+		return remove_some(handshake, handshake->request);
+	case DP_REQUEST_IDENTITY:
+		break;
+	}
+	identity_set(handshake, handshake->request);
+	return 1;
 }
 
 /* What came from the network. */
@@ -557,6 +606,18 @@ bool dp_handshake_request(struct dp_handshake *handshake, struct dp_request *req
 		if (!dp_wait_a_little(handshake->dp))
 			return false;
 	}
+	return true;
+}
+
+bool dp_handshake_path(struct dp_handshake *handshake, struct dp_peer *peer, bool has_path)
+{
+	struct dp_note note = {.peer = peer, .bits = has_path ? DP_NOTE_PATH : DP_NOTE_NO_PATH};
+
+	while (rte_ring_enqueue_elem(handshake->notes, &note, sizeof(note)) != 0) {
+		if (!dp_wait_a_little(handshake->dp))
+			return false;
+	}
+	dp_idle_wake(handshake->idle);
 	return true;
 }
 

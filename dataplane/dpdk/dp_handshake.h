@@ -40,17 +40,18 @@ struct dp_peer_order {
 	struct base_prefix *prefixes;        /* control's own */
 };
 
-enum dp_request_type { DP_REQUEST_PEERS_SET, DP_REQUEST_PEERS_REMOVE };
+enum dp_request_type { DP_REQUEST_PEERS_SET, DP_REQUEST_PEERS_REMOVE, DP_REQUEST_IDENTITY };
 
 /** Control asks for a batch and waits; the thread works it off in slices. */
 struct dp_request {
 	enum dp_request_type type;
 	struct dp_peer_order *orders;
 	size_t n;
+	struct cr_key private_key; /* IDENTITY */
 	/* The handshake thread's, until it is done. */
 	size_t n_done;        /* set, or their owners told to DETACH */
 	size_t n_waiting;     /* PEERS_REMOVE: not gone yet */
-	int result;           /* PEERS_SET: why it ended at n_done */
+	int result;           /* PEERS_SET: why it ended at n_done; IDENTITY */
 	_Atomic bool is_done; /* release by the handshake thread, acquire by control */
 };
 
@@ -85,13 +86,16 @@ struct dp_idle *dp_handshake_idle(struct dp_handshake *handshake);
  */
 BASE_MUST_CHECK bool dp_handshake_request(
 	struct dp_handshake *handshake, struct dp_request *request);
+/** Control: DP_NOTE_PATH or DP_NOTE_NO_PATH of a peer that is probed. False: a thread stands still. */
+BASE_MUST_CHECK bool dp_handshake_path(
+	struct dp_handshake *handshake, struct dp_peer *peer, bool has_path);
 /** One round at this time; true if there was anything to do. The thread's own, or a stepping test's. */
 bool dp_handshake_round(struct dp_handshake *handshake, uint64_t now_ns);
 
 /** For tests that step: whose deadlines come next. */
 const struct wg_device *dp_handshake_device(const struct dp_handshake *handshake);
 
-/** Our public key; fixed. */
+/** Our public key; control's: it changes with a request of control's alone. */
 const struct cr_key *dp_handshake_public_key(const struct dp_handshake *handshake);
 /** Any thread: counters; live keypairs; sessions confirmed. */
 const struct dp_counters *dp_handshake_counters(const struct dp_handshake *handshake);

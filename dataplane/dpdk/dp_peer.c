@@ -26,8 +26,14 @@ void dp_peer_set_from(struct dp_peer *peer, const struct dp_from *from, uint64_t
 	dp_outer_forget(&peer->outer);
 }
 
-/* Control reads where the peer is while its owner may move it. */
-static struct dp_from read_from(const struct dp_peer *peer)
+enum dp_mover dp_mover_of(const struct dp_peer_config *config)
+{
+	if (config->is_probed)
+		return DP_MOVER_PROBES;
+	return config->endpoint_is_fixed ? DP_MOVER_NOBODY : DP_MOVER_PACKETS;
+}
+
+struct dp_from dp_peer_from(const struct dp_peer *peer)
 {
 	struct dp_from from;
 	uint32_t before, after;
@@ -171,7 +177,7 @@ int dp_peer_status(
 
 	if (!peer)
 		return -ENOENT;
-	from = read_from(peer);
+	from = dp_peer_from(peer);
 	*ret_status = (struct dp_peer_status){
 		.endpoint = dp_from_endpoint(&from),
 		.path = from.family == BASE_FAMILY_V4   ? DP_PATH_DIRECT4

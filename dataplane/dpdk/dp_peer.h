@@ -24,6 +24,7 @@
 #include "wg_timers.h"
 
 struct dp;
+struct dp_peer_config;
 struct rte_mbuf;
 
 /** What a worker has to tell the handshake thread about a peer; merged until it is told. */
@@ -32,6 +33,17 @@ enum dp_note_bits {
 	DP_NOTE_CONFIRMED = 1u << 1, /* the first message under a responder's keypair */
 	DP_NOTE_MOVED = 1u << 2,     /* the endpoint is another now */
 	DP_NOTE_DETACHED = 1u << 3,  /* the last note of this peer: the owner has forgotten it */
+	DP_NOTE_WANT_PATH = 1u << 4, /* packets wait, and only for that */
+	/* Control's: of a peer that is probed. */
+	DP_NOTE_PATH = 1u << 5,
+	DP_NOTE_NO_PATH = 1u << 6,
+};
+
+/** What moves a peer's end. */
+enum dp_mover {
+	DP_MOVER_PACKETS, /* authenticated ones: roaming */
+	DP_MOVER_NOBODY,  /* it is fixed */
+	DP_MOVER_PROBES,  /* control alone, by dp_peer_path() */
 };
 
 struct dp_peer {
@@ -40,8 +52,8 @@ struct dp_peer {
 	struct wg_activity activity; /* readers: the handshake thread's timers */
 	uint32_t number;             /* fixed; what allowed IPs map to */
 	uint8_t owner;               /* fixed; a worker */
-	bool endpoint_is_fixed;
-	bool is_detached; /* being removed: seals, opens and notes nothing any more */
+	uint8_t mover;               /* enum dp_mover */
+	bool is_detached;            /* being removed: seals, opens and notes nothing any more */
 
 	/* Lines 1 and 2: what else sealing touches, how sealed packets leave. Writer: owner. */
 	struct dp_outer outer;
@@ -71,8 +83,10 @@ struct dp_peer {
 
 	/* Handshake thread; readers of the atomic ones: control. */
 	struct wg_peer *wg;
-	bool is_leaving;       /* its owner was told to DETACH */
-	uint64_t initiated_ns; /* when our last initiation left; 0: answered */
+	bool is_leaving; /* its owner was told to DETACH */
+	bool is_probed;
+	uint64_t path_wanted_ns; /* when control was last told; 0: not since it had a path */
+	uint64_t initiated_ns;   /* when our last initiation left; 0: answered */
 	_Atomic uint64_t last_handshake_ns;
 	_Atomic uint64_t handshakes;
 	_Atomic uint32_t rtt_us;
@@ -82,7 +96,9 @@ struct dp_peer {
 	struct base_prefix *prefixes;
 	size_t n_prefixes;
 	struct dp_peer *hash_next;
-	bool is_in_change; /* the change in work sets or removes it */
+	bool is_in_change;         /* the change in work sets or removes it */
+	bool has_probes;           /* is_probed */
+	struct base_endpoint path; /* what dp_peer_path() said last */
 } __rte_cache_aligned;
 static_assert(offsetof(struct dp_peer, outer) == 64, "sealing and opening share one line");
 static_assert(offsetof(struct dp_peer, outer.generation) == 128, "and sealing two more");
@@ -117,6 +133,11 @@ void dp_peers_number_give(struct dp_peers *peers, uint32_t number);
 /** Control: into both tables, and out of them. The number stays taken. */
 void dp_peers_link(struct dp_peers *peers, struct dp_peer *peer);
 void dp_peers_unlink(struct dp_peers *peers, struct dp_peer *peer);
+
+/** Any thread but the owner: where the peer is, which its owner may change meanwhile. */
+struct dp_from dp_peer_from(const struct dp_peer *peer);
+/** Of its configuration. */
+enum dp_mover dp_mover_of(const struct dp_peer_config *config);
 
 /** Control: remove all, for dp_free(). */
 void dp_peers_fini(struct dp *dp);

@@ -41,12 +41,22 @@ void dp_worker_note(struct dp_worker *worker, struct dp_peer *peer, uint8_t bits
 	worker->note_end = &peer->note_next;
 }
 
-void dp_worker_want_handshake(struct dp_worker *worker, struct dp_peer *peer)
+static void want(struct dp_worker *worker, struct dp_peer *peer, uint8_t bit)
 {
 	if (peer->wanted_ns && worker->now_ns - peer->wanted_ns < DP_WANT_GAP_NS)
 		return;
 	peer->wanted_ns = worker->now_ns;
-	dp_worker_note(worker, peer, DP_NOTE_WANT_HANDSHAKE);
+	dp_worker_note(worker, peer, bit);
+}
+
+void dp_worker_want_handshake(struct dp_worker *worker, struct dp_peer *peer)
+{
+	want(worker, peer, DP_NOTE_WANT_HANDSHAKE);
+}
+
+void dp_worker_want_path(struct dp_worker *worker, struct dp_peer *peer)
+{
+	want(worker, peer, DP_NOTE_WANT_PATH);
 }
 
 /* Packets that are in the batch already leave by the headers that they were measured for. */
@@ -64,7 +74,9 @@ void dp_worker_move(struct dp_worker *worker, struct dp_peer *peer, const struct
 		return;
 	/* A fixed end may ask another address of ours, but it stays where it is. One that is not known at all
 	 * is fixed by its first word. */
-	if (is_news && peer->endpoint_is_fixed && peer->from.family != BASE_FAMILY_NONE)
+	if (is_news && peer->mover == DP_MOVER_NOBODY && peer->from.family != BASE_FAMILY_NONE)
+		return;
+	if (is_news && peer->mover == DP_MOVER_PROBES)
 		return;
 	set_from(worker, peer, from);
 	if (is_news)
@@ -125,6 +137,7 @@ static void keypairs_clear(struct dp_worker *worker, struct dp_peer *peer, enum 
 
 	dp_encap_flush(worker);
 	dp_worker_bury(worker, dead, wg_keypairs_clear(&peer->keypairs, dead));
+	peer->wanted_ns = 0;
 	dp_encap_staged_drop(worker, peer, reason);
 }
 
@@ -148,7 +161,7 @@ static void endpoint(struct dp_worker *worker, const struct dp_command *cmd)
 	bool is_seen = cmd->type == DP_COMMAND_ENDPOINT_SEEN;
 
 	if (!is_seen)
-		peer->endpoint_is_fixed = cmd->object != NULL;
+		peer->mover = cmd->mover;
 	if (cmd->from.family == BASE_FAMILY_NONE)
 		return;
 	if (is_seen)
@@ -165,6 +178,16 @@ static void index_move(struct dp_worker *worker)
 		atomic_store_explicit(&worker->is_index_moved, true, memory_order_release);
 }
 
+/* What waited for a path goes by it; without a session the wish for one is told again, for this attempt at once. */
+static void path(struct dp_worker *worker, struct dp_peer *peer, const struct dp_from *from)
+{
+	if (!dp_from_same_end(&peer->from, from))
+		set_from(worker, peer, from);
+	peer->wanted_ns = 0;
+	if (from->family != BASE_FAMILY_NONE)
+		dp_encap_staged(worker, peer);
+}
+
 static void detach(struct dp_worker *worker, struct dp_peer *peer)
 {
 	keypairs_clear(worker, peer, DP_DROP_PEER_GONE);
@@ -177,7 +200,7 @@ static void obey(struct dp_worker *worker, const struct dp_command *cmd)
 {
 	bool is_gone = cmd->peer && cmd->peer->is_detached;
 
-	switch (cmd->type) {
+	switch ((enum dp_command_type)cmd->type) {
 	case DP_COMMAND_KEYPAIR_BEGIN:
 		keypair_begin(worker, cmd->peer, cmd->object);
 		break;
@@ -204,6 +227,10 @@ static void obey(struct dp_worker *worker, const struct dp_command *cmd)
 	case DP_COMMAND_ENDPOINT_SET:
 		if (!is_gone)
 			endpoint(worker, cmd);
+		break;
+	case DP_COMMAND_PATH:
+		if (!is_gone)
+			path(worker, cmd->peer, &cmd->from);
 		break;
 	case DP_COMMAND_DETACH:
 		detach(worker, cmd->peer);

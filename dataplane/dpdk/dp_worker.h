@@ -57,7 +57,8 @@ enum dp_command_type {
 	DP_COMMAND_STAGED_CLEAR,
 	DP_COMMAND_KEEPALIVE,
 	DP_COMMAND_ENDPOINT_SEEN, /* from: an authenticated handshake message came from there */
-	DP_COMMAND_ENDPOINT_SET,  /* from: control says so; object: not NULL: fixed from now on */
+	DP_COMMAND_ENDPOINT_SET,  /* from: control says so; mover: from now on */
+	DP_COMMAND_PATH,          /* from: control's, of a peer that is probed; NONE: no path */
 	DP_COMMAND_SEND,          /* object: mbuf with a message to the peer */
 	DP_COMMAND_SEND_TO,       /* object: mbuf with a message to @from */
 	DP_COMMAND_INDEX_GROW, /* object: a larger index table; once is_index_moved control frees the old one */
@@ -65,7 +66,8 @@ enum dp_command_type {
 };
 
 struct dp_command {
-	enum dp_command_type type;
+	uint8_t type;  /* enum dp_command_type */
+	uint8_t mover; /* enum dp_mover */
 	struct dp_peer *peer;
 	void *object;
 	struct dp_from from;
@@ -226,6 +228,8 @@ void dp_worker_note(struct dp_worker *worker, struct dp_peer *peer, uint8_t bits
 /** An authenticated message came from there: answers follow; who else knows is told if the end moved. */
 void dp_worker_move(struct dp_worker *worker, struct dp_peer *peer, const struct dp_from *from);
 void dp_worker_want_handshake(struct dp_worker *worker, struct dp_peer *peer);
+/** A peer that is probed has a session, and packets, but no path. */
+void dp_worker_want_path(struct dp_worker *worker, struct dp_peer *peer);
 /** Keypairs that a change pushed out: unlink, and give back by way of the handshake thread. */
 void dp_worker_bury(struct dp_worker *worker, struct wg_keypair **dead, unsigned n);
 

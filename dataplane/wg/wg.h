@@ -141,9 +141,11 @@ struct wg_peer_config {
 	uint16_t keepalive_s;          /* persistent keepalive; 0: off */
 	bool endpoint_is_fixed;        /* no roaming: authenticated packets from elsewhere are
 					   * accepted, but the endpoint stays */
-	unsigned owner;                /* low bits of its receiver indices: the worker, or 0 */
-	void *user;                    /* host's link; wg_peer_user() */
-	struct wg_activity *activity;  /* shared with the data owner; whole packets: NULL */
+	bool is_probed; /* dataplane: authenticated messages tell nothing of where it is
+					* reached; wg_peer_path() alone does */
+	unsigned owner; /* low bits of its receiver indices: the worker, or 0 */
+	void *user;     /* host's link; wg_peer_user() */
+	struct wg_activity *activity;          /* shared with the data owner; whole packets: NULL */
 	const struct base_prefix *allowed_ips; /* whole packets only; copied */
 	size_t n_allowed_ips;
 };
@@ -204,6 +206,13 @@ void wg_peer_want_handshake(struct wg_peer *peer, uint64_t now_ns);
 void wg_peer_confirmed(struct wg_peer *peer, uint64_t now_ns);
 /** The data owner learned or lost an endpoint: initiations are sent only with one. */
 void wg_peer_set_has_endpoint(struct wg_peer *peer, bool has_endpoint);
+/**
+ * Of a peer that is probed: it is reached by a path that is new, or by none any more. With one an attempt that is on sends its
+ * initiation at once, also within WG_REKEY_TIMEOUT_NS of the last: that one went by another way, or nowhere.
+ */
+void wg_peer_path(struct wg_peer *peer, bool has_path, uint64_t now_ns);
+/** Is there a way to reach it, as far as the device knows? */
+bool wg_peer_has_endpoint(const struct wg_peer *peer);
 /** A keypair that the data owner no longer uses: release its index, wipe, give to the slab. */
 void wg_keypair_put(struct wg_device *device, struct wg_keypair *keypair);
 

@@ -138,6 +138,11 @@ void wg_handshake_begin(struct wg_peer *peer, uint64_t now_ns)
 		initiate(peer, now_ns);
 }
 
+void wg_handshake_repeat(struct wg_peer *peer, uint64_t now_ns)
+{
+	initiate(peer, now_ns);
+}
+
 void wg_peer_want_handshake(struct wg_peer *peer, uint64_t now_ns)
 {
 	struct wg_timers *timers = &peer->timers;

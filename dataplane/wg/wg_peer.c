@@ -215,6 +215,7 @@ static void peer_configure(
 
 	peer->remote.preshared_key = config->preshared_key;
 	peer->owner = config->owner;
+	peer->is_probed = config->is_probed;
 	peer->user = config->user;
 	assert(config->activity || wg_device_is_whole(peer->device));
 	peer->activity = config->activity ? config->activity : &peer->own_activity;
@@ -305,6 +306,21 @@ void wg_peer_set_has_endpoint(struct wg_peer *peer, bool has_endpoint)
 	wg_peer_schedule(peer, 0);
 }
 
+void wg_peer_path(struct wg_peer *peer, bool has_path, uint64_t now_ns)
+{
+	if (peer->is_dead)
+		return;
+	peer->timers.has_endpoint = has_path;
+	if (has_path && peer->timers.attempt_ns)
+		wg_handshake_repeat(peer, now_ns);
+	wg_peer_schedule(peer, now_ns);
+}
+
+bool wg_peer_has_endpoint(const struct wg_peer *peer)
+{
+	return peer->timers.has_endpoint;
+}
+
 void wg_peer_endpoint_seen(struct wg_peer *peer, const struct base_endpoint *from, uint64_t now_ns)
 {
 	struct wg_device *device = peer->device;
@@ -312,7 +328,7 @@ void wg_peer_endpoint_seen(struct wg_peer *peer, const struct base_endpoint *fro
 
 	if (from->port == 0)
 		return; /* could never be answered */
-	peer->timers.has_endpoint = true;
+	peer->timers.has_endpoint = is_known || !peer->is_probed;
 	if (!wg_device_is_whole(device))
 		device->host.endpoint_seen(device->ctx, peer, from);
 	else if (!(peer->endpoint_is_fixed && is_known))

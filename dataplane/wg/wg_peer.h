@@ -32,6 +32,7 @@ struct wg_peer {
 	void *user;
 	unsigned owner;
 	bool is_dead; /* removed, but its owner still has keypairs that name it */
+	bool is_probed;
 
 	struct wg_noise_remote remote;
 	struct wg_noise_handshake *handshake; /* ours in flight; NULL: none */
@@ -104,6 +105,8 @@ int wg_peers_init(struct wg_device *device);
 void wg_handshake_tick(struct wg_peer *peer, uint64_t now_ns);
 void wg_handshake_begin(struct wg_peer *peer, uint64_t now_ns);
 void wg_handshake_drop(struct wg_peer *peer);
+/* An attempt is on: its initiation goes now, whenever the last one went. */
+void wg_handshake_repeat(struct wg_peer *peer, uint64_t now_ns);
 /* End attempt and session, in whichever door; staged packets stay. */
 void wg_handshake_reset(struct wg_peer *peer);
 void wg_handshake_completed(struct wg_peer *peer, uint64_t now_ns);
