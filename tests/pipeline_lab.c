@@ -391,28 +391,18 @@ static struct base_endpoint lab_endpoint(bool is_v6, unsigned n)
 	return endpoint;
 }
 
-struct lab_peer *lab_peer_add(struct lab *lab, bool knows_endpoint, bool has_psk)
-{
-	static const struct wg_host calls = {
-		.send = peer_send, .unix_ns = peer_unix_ns, .deliver = peer_deliver};
-	struct lab_peer *peer = &lab->peers[lab->n_peers];
-	struct cr_key private_key, psk = {.bytes = {0}};
-	struct base_prefix all[2], ours[2];
-	struct base_endpoint known = {.port = 0};
-	struct base_error error;
-	char text[64];
-	bool is_v6 = lab->peers[0].endpoint.addr.family == BASE_FAMILY_V6;
+static const struct cr_key the_psk = {.bytes = {0x77, 0x78, 0x79}};
 
-	key_make(&private_key, (uint8_t)(0x21 + lab->n_peers));
-	if (has_psk)
-		memset(psk.bytes, 0x77, sizeof(psk.bytes));
-	peer->lab = lab;
-	peer->endpoint = lab_endpoint(is_v6, lab->n_peers);
-	peer->got.pkts = calloc(LAB_QUEUE_MAX, sizeof(struct lab_pkt));
-	peer->kept.pkts = calloc(LAB_QUEUE_MAX, sizeof(struct lab_pkt));
-	peer->device = wg_device_new(&private_key, &calls, peer);
-	assert_non_null(peer->device);
-	wg_device_public_key(peer->device, &peer->public_key);
+void lab_private_key(unsigned n, struct cr_key *ret_key)
+{
+	key_make(ret_key, (uint8_t)(0x21 + n));
+}
+
+static void peer_meet_gateway(struct lab_peer *peer, const struct cr_key *psk)
+{
+	struct lab *lab = peer->lab;
+	struct base_prefix all[2];
+	bool is_v6 = peer->endpoint.addr.family == BASE_FAMILY_V6;
 
 	assert_int_equal(base_prefix_parse(&all[0], "0.0.0.0/0", true), 0);
 	assert_int_equal(base_prefix_parse(&all[1], "::/0", true), 0);
@@ -420,7 +410,7 @@ struct lab_peer *lab_peer_add(struct lab *lab, bool knows_endpoint, bool has_psk
 		wg_peer_set(peer->device,
 			&(struct wg_peer_config){
 				.public_key = *dp_handshake_public_key(lab->dp->handshake),
-				.preshared_key = psk,
+				.preshared_key = *psk,
 				.endpoint = {.addr = is_v6
 						? base_addr_from_bytes(BASE_FAMILY_V6, gateway6)
 						: base_addr_from_bytes(BASE_FAMILY_V4, gateway4),
@@ -429,6 +419,40 @@ struct lab_peer *lab_peer_add(struct lab *lab, bool knows_endpoint, bool has_psk
 				.n_allowed_ips = 2},
 			lab->now_ns, &peer->gateway),
 		0);
+}
+
+void lab_peer_meet_again(struct lab_peer *peer, bool has_psk)
+{
+	static const struct cr_key none = {.bytes = {0}};
+
+	wg_peer_remove(peer->device, peer->gateway);
+	peer_meet_gateway(peer, has_psk ? &the_psk : &none);
+}
+
+struct lab_peer *lab_peer_add(struct lab *lab, bool knows_endpoint, bool has_psk)
+{
+	static const struct wg_host calls = {
+		.send = peer_send, .unix_ns = peer_unix_ns, .deliver = peer_deliver};
+	struct lab_peer *peer = &lab->peers[lab->n_peers];
+	struct cr_key private_key, psk = {.bytes = {0}};
+	struct base_prefix ours[2];
+	struct base_endpoint known = {.port = 0};
+	struct base_error error;
+	char text[64];
+	bool is_v6 = lab->peers[0].endpoint.addr.family == BASE_FAMILY_V6;
+
+	lab_private_key(lab->n_peers, &private_key);
+	if (has_psk)
+		psk = the_psk;
+	peer->lab = lab;
+	peer->endpoint = lab_endpoint(is_v6, lab->n_peers);
+	peer->got.pkts = calloc(LAB_QUEUE_MAX, sizeof(struct lab_pkt));
+	peer->kept.pkts = calloc(LAB_QUEUE_MAX, sizeof(struct lab_pkt));
+	peer->device = wg_device_new(&private_key, &calls, peer);
+	assert_non_null(peer->device);
+	wg_device_public_key(peer->device, &peer->public_key);
+
+	peer_meet_gateway(peer, &psk);
 	snprintf(text, sizeof(text), "10.9.0.%u/32", 2 + lab->n_peers);
 	assert_int_equal(base_prefix_parse(&ours[0], text, true), 0);
 	snprintf(text, sizeof(text), "fd00::%u/128", 2 + lab->n_peers);
@@ -453,6 +477,10 @@ static void on_event(void *ctx, const struct dp_event *event)
 
 	lab->n_moved += event->type == DP_EVENT_ENDPOINT_MOVED;
 	lab->n_handshakes += event->type == DP_EVENT_HANDSHAKE;
+	if (event->type == DP_EVENT_PATH_WANTED) {
+		lab->n_paths_wanted++;
+		lab->wanted_by = event->endpoint;
+	}
 }
 
 static int worker_main(void *arg)

@@ -67,6 +67,8 @@ struct lab {
 	} out[WG_MESSAGE_DATA + 1]; /* frames that the gateway sent, by their messages' type */
 	unsigned n_moved;           /* events */
 	unsigned n_handshakes;
+	unsigned n_paths_wanted;
+	struct base_endpoint wanted_by; /* of the last of them */
 };
 
 /** What is not the default. */
@@ -91,6 +93,11 @@ void lab_fini(struct lab *lab);
  * @knows_endpoint: the gateway may begin; else the peer has to.
  */
 struct lab_peer *lab_peer_add(struct lab *lab, bool knows_endpoint, bool has_psk);
+
+/** The private key of the peer that was added after @n others. */
+void lab_private_key(unsigned n, struct cr_key *ret_key);
+/** The peer forgets the gateway, and is told of the key that it has now. */
+void lab_peer_meet_again(struct lab_peer *peer, bool has_psk);
 
 /** Let time pass and messages flow until nothing moves. */
 void lab_run(struct lab *lab, uint64_t later_ns);

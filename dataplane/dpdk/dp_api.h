@@ -206,8 +206,7 @@ int dp_peer_remove(struct dp *dp, const struct cr_key *public_key);
 int dp_peer_path(struct dp *dp, const struct cr_key *public_key, const struct base_endpoint *to);
 
 /**
- * Another node key: all sessions end and begin anew under it; peers, their prefixes and their counters stay. Takes some 50 us
- * per peer. Returns 0; -EINVAL: a peer has this key; -EIO as above; with a line.
+ * Another node key: all sessions end and begin anew under it; peers, their prefixes and their counters stay. Returns 0; -EINVAL: a peer has this key; -EIO as above; with a line.
  */
 BASE_MUST_CHECK int dp_identity_set(
 	struct dp *dp, const struct cr_key *private_key, struct base_error *ret_error);
