@@ -21,12 +21,14 @@
 #include "cr_lanes_poly.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 
 #define BLOCK_BYTES 64 /* of ChaCha20 */
 #define PART_BYTES 16 /* of Poly1305 */
 /* Full blocks from which poly_powers() pays. */
 #define POWERS_FROM_BLOCKS 3
+#define PREFETCH_BYTES (3 * BLOCK_BYTES)
 /* More than the frames of this file together; the compiler is told to warn from 4096. */
 #define STACK_BYTES 4096
 
@@ -51,7 +53,7 @@ bool cr_lanes_are_supported(void)
 {
 	return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
 		__builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-		__builtin_cpu_supports("avx512ifma");
+		__builtin_cpu_supports("avx512ifma") && __builtin_cpu_supports("bmi2");
 }
 
 struct cr_lanes *cr_lanes_new(void)
@@ -171,18 +173,31 @@ CR_LANES_STEP void absorb(
 {
 	__m512i low[2][4], high[2][4];
 
-	poly_words(low[0], high[0], row, 0);
-	poly_words(low[1], high[1], row, 1);
-	if (has_powers) {
-		poly_four_blocks(x[0], &lanes->half[0], low[0], high[0]);
-		poly_four_blocks(x[1], &lanes->half[1], low[1], high[1]);
-		return;
+	CR_LANES_UNROLL
+	for (unsigned half = 0; half < 2; half++) {
+		poly_words(low[half], high[half], row, half);
+		if (has_powers)
+			poly_four_blocks(x[half], &lanes->half[half], low[half], high[half]);
 	}
+	if (has_powers)
+		return;
 	CR_LANES_UNROLL
 	for (unsigned b = 0; b < 4; b++) {
 		poly_block(x[0], &lanes->half[0], low[0][b], high[0][b]);
 		poly_block(x[1], &lanes->half[1], low[1][b], high[1][b]);
 	}
+}
+
+/* What the block after next reads, if every packet goes on so far. */
+CR_LANES_STEP void prefetch(const struct group *group, uint64_t at)
+{
+	uint64_t ahead = at + PREFETCH_BYTES;
+
+	if (ahead > group->full_bytes)
+		return;
+	CR_LANES_UNROLL
+	for (unsigned l = 0; l < CR_LANES; l++)
+		__builtin_prefetch(group->src[l] + ahead);
 }
 
 /* The key stream of bytes @at to @at + 63 of each packet, as rows. */
@@ -199,6 +214,7 @@ CR_LANES_STEP void full_seal(__m512i x[2][3], const struct cr_lanes *lanes,
 {
 	__m512i row[16];
 
+	prefetch(group, at);
 	stream_rows(row, lanes, at);
 	CR_LANES_UNROLL
 	for (unsigned l = 0; l < CR_LANES; l++)
@@ -214,10 +230,13 @@ CR_LANES_STEP void full_open(__m512i x[2][3], const struct cr_lanes *lanes,
 {
 	__m512i row[16], stream[16];
 
+	prefetch(group, at);
 	CR_LANES_UNROLL
 	for (unsigned l = 0; l < CR_LANES; l++)
 		row[l] = _mm512_loadu_si512(group->src[l] + at);
 	absorb(x, lanes, row, has_powers);
+	/* To the compiler: read src again below, sixteen registers are worth more than the loads. */
+	atomic_signal_fence(memory_order_seq_cst);
 	stream_rows(stream, lanes, at);
 	CR_LANES_UNROLL
 	for (unsigned l = 0; l < CR_LANES; l++)
@@ -229,43 +248,43 @@ CR_LANES_STEP void full_open(__m512i x[2][3], const struct cr_lanes *lanes,
 
 /* --- 3. parts ----------------------------------------------------------------------------- */
 
-/* A bit for each of the 64 bytes from @at that a packet of @len bytes has. */
-static inline __mmask64 bytes_from(uint64_t len, uint64_t at)
+/* How many of the 64 bytes from @at the packets of @len bytes have, for packets 8i to 8i + 7. */
+CR_LANES_STEP __m512i bytes_left(const uint64_t len[CR_LANES], unsigned i, uint64_t at)
 {
-	if (len <= at)
-		return 0;
-	return len - at >= BLOCK_BYTES ? UINT64_MAX : (UINT64_C(1) << (len - at)) - 1;
+	__m512i left = _mm512_sub_epi64(
+		_mm512_loadu_si512(&len[8 * i]), _mm512_set1_epi64((int64_t)at));
+
+	left = _mm512_max_epi64(left, _mm512_setzero_si512());
+	return _mm512_min_epi64(left, _mm512_set1_epi64(BLOCK_BYTES));
 }
 
-/* The lengths of @half's packets, less @at. */
-CR_LANES_STEP __m512i lengths(const uint64_t len[CR_LANES], unsigned half, uint64_t at)
+/* Reorder what is there for packets 0 to 7 and 8 to 15, for the elements of @half. */
+CR_LANES_STEP __m512i of_half(__m512i first, __m512i second, unsigned half)
 {
-	__m512i all[2] = {_mm512_loadu_si512(len), _mm512_loadu_si512(len + 8)};
 	/* poly_lane_of() */
-	__m512i index = _mm512_add_epi64(
+	__m512i lane = _mm512_add_epi64(
 		_mm512_setr_epi64(0, 1, 4, 5, 8, 9, 12, 13), _mm512_set1_epi64(2 * half));
 
-	return _mm512_sub_epi64(
-		_mm512_permutex2var_epi64(all[0], index, all[1]), _mm512_set1_epi64((int64_t)at));
+	return _mm512_permutex2var_epi64(first, lane, second);
 }
 
 /* Rows with zeros behind the end of a packet, which takes part as long as it has bytes. */
 CR_LANES_STEP void absorb_part(__m512i x[2][3], const struct cr_lanes *lanes,
-	const __m512i row[16], const uint64_t len[CR_LANES], uint64_t at)
+	const __m512i row[16], const __m512i left[2])
 {
-	__m512i low[2][4], high[2][4], left[2];
+	__m512i low[2][4], high[2][4], count[2];
 
 	CR_LANES_UNROLL
 	for (unsigned half = 0; half < 2; half++) {
 		poly_words(low[half], high[half], row, half);
-		left[half] = lengths(len, half, at);
+		count[half] = of_half(left[0], left[1], half);
 	}
 	CR_LANES_UNROLL
 	for (unsigned b = 0; b < 4; b++) {
 		CR_LANES_UNROLL
 		for (unsigned half = 0; half < 2; half++) {
 			__mmask8 mask = _mm512_cmpgt_epi64_mask(
-				left[half], _mm512_set1_epi64(PART_BYTES * b));
+				count[half], _mm512_set1_epi64(PART_BYTES * b));
 
 			poly_block_masked(
 				x[half], &lanes->half[half], mask, low[half][b], high[half][b]);
@@ -276,12 +295,18 @@ CR_LANES_STEP void absorb_part(__m512i x[2][3], const struct cr_lanes *lanes,
 CR_LANES_STEP void part_crypt(__m512i x[2][3], const struct cr_lanes *lanes,
 	const struct group *group, uint64_t at, bool is_seal)
 {
-	__m512i row[16], cipher[16];
+	uint64_t bytes[CR_LANES] __attribute__((aligned(64)));
+	__m512i row[16], cipher[16], left[2];
 
+	CR_LANES_UNROLL
+	for (unsigned i = 0; i < 2; i++) {
+		left[i] = bytes_left(group->len, i, at);
+		_mm512_store_si512(&bytes[8 * i], left[i]);
+	}
 	stream_rows(row, lanes, at);
 	CR_LANES_UNROLL
 	for (unsigned l = 0; l < CR_LANES; l++) {
-		__mmask64 mask = bytes_from(group->len[l], at);
+		__mmask64 mask = _bzhi_u64(UINT64_MAX, (unsigned)bytes[l]);
 		__m512i in = _mm512_maskz_loadu_epi8(mask, group->src[l] + at);
 
 		row[l] = _mm512_xor_si512(row[l], in);
@@ -289,9 +314,9 @@ CR_LANES_STEP void part_crypt(__m512i x[2][3], const struct cr_lanes *lanes,
 	}
 	CR_LANES_UNROLL
 	for (unsigned l = 0; l < CR_LANES; l++)
-		_mm512_mask_storeu_epi8(
-			group->dst[l] + at, bytes_from(group->len[l], at), row[l]);
-	absorb_part(x, lanes, cipher, group->len, at);
+		_mm512_mask_storeu_epi8(group->dst[l] + at,
+			_bzhi_u64(UINT64_MAX, (unsigned)bytes[l]), row[l]);
+	absorb_part(x, lanes, cipher, left);
 }
 
 /* Associated data comes before the ciphertext, and is padded by itself (RFC 8439, 2.8). */
@@ -303,17 +328,29 @@ CR_LANES_STEP void absorb_ad(
 	for (unsigned l = 0; l < CR_LANES; l++)
 		most = group->ad_len[l] > most ? group->ad_len[l] : most;
 	for (uint64_t at = 0; at < most; at += BLOCK_BYTES) {
-		__m512i row[16];
+		uint64_t bytes[CR_LANES] __attribute__((aligned(64)));
+		__m512i row[16], left[2];
 
+		CR_LANES_UNROLL
+		for (unsigned i = 0; i < 2; i++) {
+			left[i] = bytes_left(group->ad_len, i, at);
+			_mm512_store_si512(&bytes[8 * i], left[i]);
+		}
 		CR_LANES_UNROLL
 		for (unsigned l = 0; l < CR_LANES; l++)
 			row[l] = _mm512_maskz_loadu_epi8(
-				bytes_from(group->ad_len[l], at), group->extra[l]->ad + at);
-		absorb_part(x, lanes, row, group->ad_len, at);
+				_bzhi_u64(UINT64_MAX, (unsigned)bytes[l]),
+				group->extra[l]->ad + at);
+		absorb_part(x, lanes, row, left);
 	}
 }
 
 /* --- 4. end ------------------------------------------------------------------------------- */
+
+CR_LANES_STEP __m512i lengths(const uint64_t len[CR_LANES], unsigned half)
+{
+	return of_half(_mm512_loadu_si512(len), _mm512_loadu_si512(len + 8), half);
+}
 
 /* The tags, of lane 4q + k in quarter q of @tag[k]. */
 CR_LANES_STEP void end(__m512i tag[4], __m512i x[2][3], const struct cr_lanes *lanes,
@@ -323,8 +360,8 @@ CR_LANES_STEP void end(__m512i tag[4], __m512i x[2][3], const struct cr_lanes *l
 	for (unsigned half = 0; half < 2; half++) {
 		__m512i word[2];
 
-		poly_block(x[half], &lanes->half[half], lengths(group->ad_len, half, 0),
-			lengths(group->len, half, 0));
+		poly_block(x[half], &lanes->half[half], lengths(group->ad_len, half),
+			lengths(group->len, half));
 		poly_finish(word, x[half], &lanes->half[half]);
 		tag[2 * half] = _mm512_unpacklo_epi64(word[0], word[1]);
 		tag[2 * half + 1] = _mm512_unpackhi_epi64(word[0], word[1]);

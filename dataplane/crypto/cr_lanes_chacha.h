@@ -20,7 +20,8 @@
 #include <stdint.h>
 
 /** What the steps need of a CPU; the rest of the program stays plain x86-64. */
-#define CR_LANES_TARGET __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512ifma")))
+#define CR_LANES_TARGET                                                                            \
+	__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512ifma,bmi2")))
 /** One step: always part of its caller, so that its operands stay in registers. */
 #define CR_LANES_STEP static inline __attribute__((always_inline)) CR_LANES_TARGET
 /** A loop of a known small count, written out, so that an array can live in registers. */
