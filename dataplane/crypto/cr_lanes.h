@@ -30,7 +30,7 @@ void cr_lanes_free(struct cr_lanes *lanes);
 /** What WireGuard's data messages do not have; zeros are theirs. */
 struct cr_lanes_extra {
 	uint32_t nonce_le32; /* the first 32 bits of the nonce */
-	const uint8_t *ad; /* associated data; NULL if ad_len is 0 */
+	const uint8_t *ad;   /* associated data; NULL if ad_len is 0 */
 	size_t ad_len;
 };
 

@@ -34,9 +34,6 @@
 #define POLY_LIMB_MASK ((INT64_C(1) << POLY_LIMB_BITS) - 1)
 /** Above the 16 bytes of a block lies a bit (RFC 8439, 2.5.1, step 2): 2^128, in limb 2. */
 #define POLY_HIGH_BIT (INT64_C(1) << (128 - 2 * POLY_LIMB_BITS))
-/** Blocks that poly_four_blocks() takes. */
-#define POLY_POWERS 4
-
 /** A multiplier: r, or a power of it. */
 struct poly_key {
 	__m512i r[3];
@@ -45,8 +42,14 @@ struct poly_key {
 
 /** Eight packets. Secret: to be wiped. */
 struct poly_half {
+	struct poly_key r;
 	__m512i s[2]; /* low and high 64 bits */
-	struct poly_key power[POLY_POWERS]; /* r, r^2, r^3, r^4 */
+	__m512i x[3]; /* between two phases of cr_lanes.c; within one it is in registers */
+};
+
+/** For poly_four_blocks(): r^2, r^3, r^4. Secret: to be wiped. */
+struct poly_powers {
+	struct poly_key power[3];
 };
 
 /** What products add up to. */
@@ -113,8 +116,8 @@ CR_LANES_STEP void poly_carry(__m512i ret[3], const struct poly_sum *sum)
 	__m512i limb1 = _mm512_add_epi64(sum->low[1], _mm512_slli_epi64(sum->high[0], 8));
 	__m512i limb2 = _mm512_add_epi64(sum->low[2], _mm512_slli_epi64(sum->high[1], 8));
 
-	ret[0] = _mm512_madd52lo_epu64(_mm512_and_si512(limb0, mask),
-		_mm512_srli_epi64(limb2, POLY_LIMB_BITS), twenty);
+	ret[0] = _mm512_madd52lo_epu64(
+		_mm512_and_si512(limb0, mask), _mm512_srli_epi64(limb2, POLY_LIMB_BITS), twenty);
 	ret[1] = _mm512_add_epi64(
 		_mm512_and_si512(limb1, mask), _mm512_srli_epi64(limb0, POLY_LIMB_BITS));
 	ret[2] = _mm512_add_epi64(
@@ -141,47 +144,47 @@ CR_LANES_STEP void poly_begin(struct poly_half *half, const __m512i word[4])
 	__m512i r[3];
 
 	poly_limbs(r, _mm512_and_si512(word[0], clamp_low), _mm512_and_si512(word[1], clamp_high));
-	poly_key_set(&half->power[0], r);
+	poly_key_set(&half->r, r);
 	half->s[0] = word[2];
 	half->s[1] = word[3];
+	half->x[0] = half->x[1] = half->x[2] = _mm512_setzero_si512();
 }
 
-/** r^2, r^3, r^4. 102 operations: pays from the third full block of 64 bytes on. */
-CR_LANES_STEP void poly_powers(struct poly_half *half)
+/** 102 operations: pays from the third full block of 64 bytes on. */
+CR_LANES_STEP void poly_powers_set(struct poly_powers *powers, const struct poly_key *r)
 {
 	const __m512i zero[3] = {
 		_mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512()};
 
-	for (unsigned i = 1; i < POLY_POWERS; i++) {
+	for (unsigned i = 0; i < 3; i++) {
 		struct poly_sum sum = poly_sum_from(zero, false);
-		__m512i r[3];
+		__m512i next[3];
 
-		poly_multiply(&sum, half->power[i - 1].r, &half->power[0]);
-		poly_carry(r, &sum);
-		poly_key_set(&half->power[i], r);
+		poly_multiply(&sum, i == 0 ? r->r : powers->power[i - 1].r, r);
+		poly_carry(next, &sum);
+		poly_key_set(&powers->power[i], next);
 	}
 }
 
 /** One block in every lane: x = x * r + block. 37 operations. */
-CR_LANES_STEP void poly_block(
-	__m512i x[3], const struct poly_half *half, __m512i low, __m512i high)
+CR_LANES_STEP void poly_block(__m512i x[3], const struct poly_key *r, __m512i low, __m512i high)
 {
 	struct poly_sum sum;
 	__m512i block[3];
 
 	poly_limbs(block, low, high);
 	sum = poly_sum_from(block, true);
-	poly_multiply(&sum, x, &half->power[0]);
+	poly_multiply(&sum, x, r);
 	poly_carry(x, &sum);
 }
 
 /** The same in the lanes of @mask; the others stay as they are. 40 operations. */
 CR_LANES_STEP void poly_block_masked(
-	__m512i x[3], const struct poly_half *half, __mmask8 mask, __m512i low, __m512i high)
+	__m512i x[3], const struct poly_key *r, __mmask8 mask, __m512i low, __m512i high)
 {
 	__m512i next[3] = {x[0], x[1], x[2]};
 
-	poly_block(next, half, low, high);
+	poly_block(next, r, low, high);
 	CR_LANES_UNROLL
 	for (unsigned i = 0; i < 3; i++)
 		x[i] = _mm512_mask_mov_epi64(x[i], mask, next[i]);
@@ -191,20 +194,20 @@ CR_LANES_STEP void poly_block_masked(
  * Four blocks at once: x * r^4 + b0 * r^3 + b1 * r^2 + b2 * r + b3, with one carry for all.
  * 109 operations; four of poly_block() are 148.
  */
-CR_LANES_STEP void poly_four_blocks(
-	__m512i x[3], const struct poly_half *half, const __m512i low[4], const __m512i high[4])
+CR_LANES_STEP void poly_four_blocks(__m512i x[3], const struct poly_key *r,
+	const struct poly_powers *powers, const __m512i low[4], const __m512i high[4])
 {
 	struct poly_sum sum;
 	__m512i block[3];
 
 	poly_limbs(block, low[3], high[3]);
 	sum = poly_sum_from(block, true);
-	poly_multiply(&sum, x, &half->power[3]);
+	poly_multiply(&sum, x, &powers->power[2]);
 	CR_LANES_UNROLL
 	for (unsigned i = 0; i < 3; i++) {
 		poly_limbs(block, low[i], high[i]);
 		block[2] = _mm512_or_si512(block[2], _mm512_set1_epi64(POLY_HIGH_BIT));
-		poly_multiply(&sum, block, &half->power[2 - i]);
+		poly_multiply(&sum, block, i < 2 ? &powers->power[1 - i] : r);
 	}
 	poly_carry(x, &sum);
 }
@@ -249,7 +252,7 @@ CR_LANES_STEP void poly_finish(__m512i ret[2], const __m512i x[3], const struct 
 	__m512i h[3];
 	__mmask8 has_carry;
 
-	poly_multiply(&sum, x, &half->power[0]);
+	poly_multiply(&sum, x, &half->r);
 	poly_carry(h, &sum);
 	CR_LANES_UNROLL
 	for (unsigned i = 0; i < 8; i++)
@@ -264,7 +267,7 @@ CR_LANES_STEP void poly_finish(__m512i ret[2], const __m512i x[3], const struct 
 	ret[1] = _mm512_mask_add_epi64(ret[1], has_carry, ret[1], _mm512_set1_epi64(1));
 }
 
-/** @half's part of a block of ChaCha20 as words of 64 bits, n/2 of @n words. n operations / 2. */
+/** The first 32 bytes of a ChaCha20 block as four words of 64 bits for @half. 4 operations. */
 CR_LANES_STEP void poly_pair_words(__m512i ret[4], const __m512i x[8], unsigned half)
 {
 	CR_LANES_UNROLL
@@ -277,8 +280,7 @@ CR_LANES_STEP void poly_pair_words(__m512i ret[4], const __m512i x[8], unsigned 
  * 64 bytes of each packet (row[l]: packet l) as four blocks for the packets of @half: words of 64
  * bits, low and high, of block b in low[b] and high[b]. 24 operations.
  */
-CR_LANES_STEP void poly_words(
-	__m512i low[4], __m512i high[4], const __m512i row[16], unsigned half)
+CR_LANES_STEP void poly_words(__m512i low[4], __m512i high[4], const __m512i row[16], unsigned half)
 {
 	const unsigned k = 2 * half;
 	__m512i even[4] = {row[k], row[4 + k], row[8 + k], row[12 + k]};
