@@ -507,7 +507,7 @@ PHASE uint32_t open_end(struct cr_lanes *lanes)
 /* --- groups ------------------------------------------------------------------------------- */
 
 /* 1 to 3. */
-static void crypt(struct cr_lanes *lanes, struct cr_aead_job *const jobs[], unsigned n,
+static void run_phases(struct cr_lanes *lanes, struct cr_aead_job *const jobs[], unsigned n,
 	const struct cr_lanes_extra *extra, bool is_seal)
 {
 	struct group *group = &lanes->group;
@@ -543,7 +543,7 @@ int cr_lanes_seal(struct cr_lanes *lanes, struct cr_aead_job *const jobs[], unsi
 		return -EINVAL;
 	if (n == 0)
 		return 0;
-	crypt(lanes, jobs, n, extra, true);
+	run_phases(lanes, jobs, n, extra, true);
 	seal_end(lanes, jobs, n);
 	return 0;
 }
@@ -557,7 +557,7 @@ int cr_lanes_open(struct cr_lanes *lanes, struct cr_aead_job *const jobs[], unsi
 		return -EINVAL;
 	if (n == 0)
 		return 0;
-	crypt(lanes, jobs, n, extra, false);
+	run_phases(lanes, jobs, n, extra, false);
 	equal = open_end(lanes) & ((UINT32_C(1) << n) - 1);
 	for (unsigned l = 0; l < n; l++) {
 		jobs[l]->ok = equal >> l & 1;

@@ -63,8 +63,8 @@ static inline void twin_block(
 }
 
 /* 2.4; the first block has number 1 (2.8). */
-static inline void twin_xor(uint8_t *out, const uint8_t *in, size_t len, const uint8_t key[32],
-	const uint8_t nonce[12])
+static inline void twin_xor(
+	uint8_t *out, const uint8_t *in, size_t len, const uint8_t key[32], const uint8_t nonce[12])
 {
 	uint8_t block[64];
 
