@@ -223,6 +223,7 @@ static int fill_engine(const struct load *load)
 {
 	static const char *const cryptos[] = {
 		[CTL_CRYPTO_AUTO] = "auto",
+		[CTL_CRYPTO_LANES] = "lanes",
 		[CTL_CRYPTO_IPSEC_MB] = "ipsec-mb",
 		[CTL_CRYPTO_LIBSODIUM] = "libsodium",
 	};

@@ -24,6 +24,7 @@ static const cyaml_strval_t idle_modes[] = {
 };
 static const cyaml_strval_t cryptos[] = {
 	{"auto", CTL_CRYPTO_AUTO},
+	{"lanes", CTL_CRYPTO_LANES},
 	{"ipsec-mb", CTL_CRYPTO_IPSEC_MB},
 	{"libsodium", CTL_CRYPTO_LIBSODIUM},
 };

@@ -71,7 +71,7 @@ struct ctl_raw_peer {
 	bool fixed_endpoint;
 };
 
-enum ctl_crypto { CTL_CRYPTO_AUTO, CTL_CRYPTO_IPSEC_MB, CTL_CRYPTO_LIBSODIUM };
+enum ctl_crypto { CTL_CRYPTO_AUTO, CTL_CRYPTO_LANES, CTL_CRYPTO_IPSEC_MB, CTL_CRYPTO_LIBSODIUM };
 
 struct ctl_raw {
 	uint16_t listen_port;

@@ -8,6 +8,7 @@
 #include "cr_blake2s.h"
 
 #include <sodium.h>
+#include <stdlib.h>
 
 _Static_assert(CR_TAG_BYTES == crypto_aead_chacha20poly1305_ietf_ABYTES, "tag");
 _Static_assert(CR_TAG_BYTES == crypto_aead_xchacha20poly1305_ietf_ABYTES, "tag");
@@ -114,3 +115,106 @@ const struct cr_aead_ops cr_aead_sodium = {
 	.seal = burst_seal,
 	.open = burst_open,
 };
+
+/* --- known answers ------------------------------------------------------------------------ */
+
+#define TRIAL_BYTES_MAX 1281
+
+static const uint16_t trial_lengths[] = {0, 1, 15, 16, 17, 63, 64, 65, 127, 128, 129, 192, 255, 256,
+	257, 511, 512, 513, 1023, 1024, 1025, 1279, 1280, 1281};
+
+/* A burst with the answers that libsodium gives. */
+struct trial {
+	const struct cr_aead_ops *ops;
+	struct cr_aead *aead;
+	struct cr_aead_job jobs[CR_AEAD_BURST_MAX];
+	struct cr_key keys[CR_AEAD_BURST_MAX];
+	uint8_t plain[TRIAL_BYTES_MAX + CR_AEAD_BURST_MAX];
+	uint8_t places[CR_AEAD_BURST_MAX][TRIAL_BYTES_MAX + CR_TAG_BYTES];
+	uint8_t expected[TRIAL_BYTES_MAX + CR_TAG_BYTES];
+};
+
+static bool trial_is_forged(unsigned i)
+{
+	return i % 3 == 1;
+}
+
+/* Every third packet gets a wrong bit: in its tag, or in its first byte if it has one. */
+static unsigned trial_forge(struct trial *trial, unsigned n)
+{
+	unsigned n_good = 0;
+
+	for (unsigned i = 0; i < n; i++) {
+		uint32_t at = i % 2 ? trial->jobs[i].len + i % CR_TAG_BYTES : 0;
+
+		if (trial_is_forged(i))
+			trial->places[i][at] ^= (uint8_t)(1 << i % 8);
+		else
+			n_good++;
+	}
+	return n_good;
+}
+
+/* @n packets, of the @first of the lengths above and each @step further. */
+static bool trial_run(struct trial *trial, unsigned n, unsigned first, unsigned step)
+{
+	unsigned n_good;
+
+	for (unsigned i = 0; i < n; i++) {
+		uint32_t len = trial_lengths[(first + i * step) % BASE_ARRAY_LEN(trial_lengths)];
+
+		trial->jobs[i] = (struct cr_aead_job){.key = &trial->keys[i],
+			.counter = UINT64_C(0x0102030405060708) * (len + 1 + i),
+			.src = trial->places[i],
+			.dst = trial->places[i],
+			.len = len};
+		memcpy(trial->places[i], &trial->plain[i], len);
+	}
+	trial->ops->seal(trial->aead, trial->jobs, n);
+	for (unsigned i = 0; i < n; i++) {
+		const struct cr_aead_job *job = &trial->jobs[i];
+
+		cr_aead_seal(trial->expected, job->key, job->counter, &trial->plain[i], job->len,
+			NULL, 0);
+		if (memcmp(job->dst, trial->expected, job->len + CR_TAG_BYTES) != 0)
+			return false;
+	}
+	n_good = trial_forge(trial, n);
+	if (trial->ops->open(trial->aead, trial->jobs, n) != n_good)
+		return false;
+	for (unsigned i = 0; i < n; i++) {
+		const struct cr_aead_job *job = &trial->jobs[i];
+
+		if (job->ok == trial_is_forged(i) ||
+			(job->ok && memcmp(job->dst, &trial->plain[i], job->len) != 0))
+			return false;
+	}
+	return true;
+}
+
+static bool trial_run_all(struct trial *trial)
+{
+	for (unsigned i = 0; i < sizeof(trial->plain); i++)
+		trial->plain[i] = (uint8_t)(i * 7 + i / 256);
+	for (unsigned i = 0; i < CR_AEAD_BURST_MAX; i++)
+		for (unsigned at = 0; at < CR_KEY_BYTES; at++)
+			trial->keys[i].bytes[at] = (uint8_t)(0x80 + at * (i + 1) + i);
+	for (unsigned first = 0; first < BASE_ARRAY_LEN(trial_lengths); first++)
+		if (!trial_run(trial, 1, first, 0) || !trial_run(trial, 17, first, 0))
+			return false;
+	return trial_run(trial, CR_AEAD_BURST_MAX, 0, 1) && trial_run(trial, 31, 3, 5);
+}
+
+bool cr_aead_self_test(const struct cr_aead_ops *ops, struct cr_aead *aead)
+{
+	struct trial *trial = malloc(sizeof(*trial));
+	bool is_right;
+
+	if (!trial)
+		return false;
+	trial->ops = ops;
+	trial->aead = aead;
+	is_right = trial_run_all(trial);
+	free(trial);
+	return is_right;
+}

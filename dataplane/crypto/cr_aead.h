@@ -64,9 +64,12 @@ struct cr_aead;
  * may hold bytes that were never authenticated: drop it before anything reads it.
  */
 struct cr_aead_ops {
-	const char *name; /* "libsodium", "ipsec-mb", as configuration and status show it */
+	const char *name; /* "libsodium", "ipsec-mb", "lanes", as configuration and status show it */
 
-	/** State for one thread; NULL with errno (ENOTSUP: this CPU cannot). */
+	/**
+	 * State for one thread; NULL with errno: ENOMEM; ENOTSUP, this CPU cannot; EBADMSG, it
+	 * failed cr_aead_self_test().
+	 */
 	struct cr_aead *(*new)(void);
 	void (*free)(struct cr_aead *aead);
 
@@ -78,5 +81,12 @@ struct cr_aead_ops {
 
 /** On libsodium: always there. */
 extern const struct cr_aead_ops cr_aead_sodium;
+
+/**
+ * Does @aead of @ops give libsodium's bytes, and refuse what is forged? Lengths on both sides of
+ * every block and vector boundary, alone and in bursts, alike and mixed. For new(), after cr_init().
+ * False, too, without memory.
+ */
+BASE_MUST_CHECK bool cr_aead_self_test(const struct cr_aead_ops *ops, struct cr_aead *aead);
 
 #endif

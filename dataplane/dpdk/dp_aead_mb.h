@@ -10,7 +10,7 @@
 
 /**
  * "ipsec-mb", with the widest vectors of this CPU. new() checks itself against libsodium, so
- * cr_init() comes first; NULL with errno ENOMEM, or ENOTSUP when an answer is wrong.
+ * cr_init() comes first; NULL with errno ENOMEM, ENOTSUP, or EBADMSG when an answer is wrong.
  * About 400 KiB for each new(); a call touches eight jobs of it, some 2 KiB.
  */
 extern const struct cr_aead_ops dp_aead_mb;

@@ -93,7 +93,7 @@ struct dp_config {
 	enum dp_idle_mode idle;
 	unsigned memory_mb; /* for packets and rings; 0: what the ports and workers need */
 	bool has_telemetry; /* DPDK's socket for operators (dp_telemetry.h) */
-	const char *crypto; /* NULL or "auto", "ipsec-mb", "libsodium" */
+	const char *crypto; /* NULL or "auto", "lanes", "ipsec-mb", "libsodium" */
 
 	struct cr_key private_key; /* copied, and wiped in the copy when it ends */
 

@@ -8,7 +8,7 @@
 
 #include "cr_blake2s.h"
 #include "cr_noise.h"
-#include "dp_aead_mb.h"
+#include "dp_aead.h"
 #include "dp_ports.h"
 #include "dp_telemetry.h"
 #include "dp_test.h"
@@ -104,24 +104,6 @@ static bool has_any_kernel_device(const struct dp_config *config)
 			return true;
 	}
 	return false;
-}
-
-/* Cipher: the fastest that works here, or the one that was asked for. */
-static const struct cr_aead_ops *aead_choose(const char *name)
-{
-	struct cr_aead *probe;
-
-	if (name && strcmp(name, cr_aead_sodium.name) == 0)
-		return &cr_aead_sodium;
-	if (name && strcmp(name, dp_aead_mb.name) == 0)
-		return &dp_aead_mb;
-	if (name && strcmp(name, "auto") != 0)
-		return NULL;
-	probe = dp_aead_mb.new();
-	if (!probe)
-		return &cr_aead_sodium;
-	dp_aead_mb.free(probe);
-	return &dp_aead_mb;
 }
 
 /* Steps of the ladder. */
@@ -409,10 +391,9 @@ static int start_all(struct dp *dp, const struct dp_config *config, void (*warn)
 	if (error)
 		return base_error_set(ret_error, error,
 			"crypto: libsodium does not start, or OpenSSL has no BLAKE2s");
-	aead = aead_choose(config->crypto);
+	aead = dp_aead_choose(config->crypto, warn, ret_error);
 	if (!aead)
-		return base_error_set(ret_error, -EINVAL,
-			"crypto: auto, ipsec-mb or libsodium, not %s", config->crypto);
+		return -errno;
 	error = dp_eal_init(config, dp->is_stepped ? 0 : config->n_workers, warn, ret_error);
 	if (!error)
 		error = start_shared(dp, config, ret_error);
