@@ -64,7 +64,8 @@ struct cr_aead;
  * may hold bytes that were never authenticated: drop it before anything reads it.
  */
 struct cr_aead_ops {
-	const char *name; /* "libsodium", "ipsec-mb", "lanes", as configuration and status show it */
+	const char
+		*name; /* "libsodium", "ipsec-mb", "lanes", as configuration and status show it */
 
 	/**
 	 * State for one thread; NULL with errno: ENOMEM; ENOTSUP, this CPU cannot; EBADMSG, it

@@ -128,7 +128,7 @@ CR_LANES_STEP void start_set(struct chacha_lanes *chacha, struct cr_aead_job *co
 	static const uint32_t constants[4] = {0x61707865, 0x3320646e, 0x79622d32, 0x6b206574};
 	const uint8_t *keys[CR_LANES];
 	uint32_t nonce[3][CR_LANES] __attribute__((aligned(64)));
-	__m512i part[4];
+	__m512i words[4];
 
 	for (unsigned l = 0; l < CR_LANES; l++) {
 		unsigned i = l < n ? l : 0;
@@ -141,10 +141,10 @@ CR_LANES_STEP void start_set(struct chacha_lanes *chacha, struct cr_aead_job *co
 	CR_LANES_UNROLL
 	for (unsigned i = 0; i < 4; i++)
 		chacha->start[i] = _mm512_set1_epi32((int)constants[i]);
-	gather_16(part, keys, 0);
-	chacha_transpose_words(&chacha->start[4], part);
-	gather_16(part, keys, 16);
-	chacha_transpose_words(&chacha->start[8], part);
+	gather_16(words, keys, 0);
+	chacha_transpose_words(&chacha->start[4], words);
+	gather_16(words, keys, 16);
+	chacha_transpose_words(&chacha->start[8], words);
 	chacha->start[12] = _mm512_setzero_si512();
 	CR_LANES_UNROLL
 	for (unsigned i = 0; i < 3; i++)

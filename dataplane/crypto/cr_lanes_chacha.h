@@ -154,14 +154,14 @@ CR_LANES_STEP void chacha_transpose_quarters(__m512i ret[4], const __m512i x[4])
 /** A block as bytes: @row[l] gets the 64 bytes of lane l. 64 operations. */
 CR_LANES_STEP void chacha_rows(__m512i row[16], const __m512i x[16])
 {
-	__m512i part[4][4]; /* [b][k], quarter q: bytes 16b to 16b + 15 of lane 4q + k */
+	__m512i words[4][4]; /* [b][k], quarter q: bytes 16b to 16b + 15 of lane 4q + k */
 
 	CR_LANES_UNROLL
 	for (unsigned b = 0; b < 4; b++)
-		chacha_transpose_words(part[b], &x[4 * b]);
+		chacha_transpose_words(words[b], &x[4 * b]);
 	CR_LANES_UNROLL
 	for (unsigned k = 0; k < 4; k++) {
-		__m512i bytes[4] = {part[0][k], part[1][k], part[2][k], part[3][k]};
+		__m512i bytes[4] = {words[0][k], words[1][k], words[2][k], words[3][k]};
 		__m512i rows[4];
 
 		chacha_transpose_quarters(rows, bytes);

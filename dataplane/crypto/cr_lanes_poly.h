@@ -28,6 +28,7 @@
 
 #include "cr_lanes_chacha.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #define POLY_LIMB_BITS 44
