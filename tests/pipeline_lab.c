@@ -483,6 +483,18 @@ static void on_event(void *ctx, const struct dp_event *event)
 	}
 }
 
+static void on_probe(void *ctx, const struct base_endpoint *from, const struct base_endpoint *to,
+	const void *datagram, size_t len)
+{
+	struct lab *lab = ctx;
+
+	lab->n_probes++;
+	lab->probe.from = *from;
+	lab->probe.to = *to;
+	lab->probe.pkt.len = (uint32_t)len;
+	memcpy(lab->probe.pkt.data, datagram, len);
+}
+
 static int worker_main(void *arg)
 {
 	int result = dp_worker_main(arg);
@@ -574,7 +586,8 @@ void lab_init(struct lab *lab, const struct lab_options *options)
 	lab->now_ns = START_NS;
 	config_make(&config, options);
 	lab_eal(0, config.memory_mb);
-	lab->dp = dp_test_new(&config, &(struct dp_callbacks){.event = on_event}, lab, &error);
+	lab->dp = dp_test_new(
+		&config, &(struct dp_callbacks){.event = on_event, .probe = on_probe}, lab, &error);
 	if (!lab->dp)
 		fail_msg("%s", error.text);
 	lab->dp->step_ns = lab->now_ns;

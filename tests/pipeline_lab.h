@@ -69,6 +69,11 @@ struct lab {
 	unsigned n_handshakes;
 	unsigned n_paths_wanted;
 	struct base_endpoint wanted_by; /* of the last of them */
+	unsigned n_probes;              /* that control got */
+	struct lab_probe {
+		struct base_endpoint from, to;
+		struct lab_pkt pkt;
+	} probe; /* the last of them */
 };
 
 /** What is not the default. */

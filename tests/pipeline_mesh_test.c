@@ -257,6 +257,174 @@ static void a_static_peer_becomes_a_probed_one(void **state)
 	assert_int_equal(take_at_peer(peer), 0);
 }
 
+/* --- probes ---------------------------------------------------------------------------------------- */
+
+/* A ping as long as real ones are, and a STUN answer without attributes. */
+static uint32_t make_disco(uint8_t *datagram)
+{
+	static const uint8_t magic[] = {0x54, 0x53, 0xf0, 0x9f, 0x92, 0xac};
+
+	memset(datagram, 0x33, 124);
+	memcpy(datagram, magic, sizeof(magic));
+	return 124;
+}
+
+static uint32_t make_stun(uint8_t *datagram)
+{
+	static const uint8_t head[] = {1, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42};
+
+	memset(datagram, 0x44, 20);
+	memcpy(datagram, head, sizeof(head));
+	return 20;
+}
+
+static void probes_go_up(void **state)
+{
+	struct base_endpoint from, to;
+	uint8_t datagram[2048];
+	uint32_t len = make_disco(datagram);
+
+	(void)probed_up();
+	assert_int_equal(base_endpoint_parse(&from, "198.51.100.9:7777"), 0);
+	assert_int_equal(base_endpoint_parse(&to, "192.0.2.1:51820"), 0);
+	lab_inject(&lab, &from, datagram, len);
+	run(0);
+	assert_int_equal(lab.n_probes, 1);
+	assert_true(base_endpoint_equal(&lab.probe.from, &from));
+	assert_true(base_endpoint_equal(&lab.probe.to, &to));
+	assert_int_equal(lab.probe.pkt.len, len);
+	assert_memory_equal(lab.probe.pkt.data, datagram, len);
+	lab_inject(&lab, &from, datagram, make_stun(datagram));
+	run(0);
+	assert_int_equal(lab.n_probes, 2);
+	assert_int_equal(lab.probe.pkt.len, 20);
+
+	/* Too short, too long, or nothing of the kind; nobody to be answered. */
+	lab_inject(&lab, &from, datagram, 19);
+	(void)make_disco(datagram);
+	lab_inject(&lab, &from, datagram, 37);
+	lab_inject(&lab, &from, datagram, DP_PROBE_BYTES_MAX + 1);
+	datagram[5] = 0xad;
+	lab_inject(&lab, &from, datagram, 124);
+	run(0);
+	assert_int_equal(
+		lab_drops(&lab, DP_DROP_UNKNOWN_TYPE) + lab_drops(&lab, DP_DROP_RESERVED_BITS), 4);
+	(void)make_disco(datagram);
+	from.port = 0;
+	lab_inject(&lab, &from, datagram, 124);
+	run(0);
+	assert_int_equal(lab_drops(&lab, DP_DROP_PROBE_SOURCE), 1);
+	assert_int_equal(lab.n_probes, 2);
+}
+
+/* The frame that the port sent; its payload is at @ret_payload. */
+static struct rte_mbuf *take_frame(const uint8_t **ret_payload, uint32_t *ret_len)
+{
+	struct rte_mbuf *m = NULL;
+
+	dp_test_round(lab.dp, lab.now_ns);
+	assert_int_equal(rte_ring_dequeue(dp_test_port_tx(lab.dp, 0, 0), (void **)&m), 0);
+	*ret_payload = rte_pktmbuf_mtod_offset(m, const uint8_t *, 42);
+	*ret_len = rte_pktmbuf_data_len(m) - 42;
+	return m;
+}
+
+static void probes_go_out(void **state)
+{
+	struct base_endpoint to;
+	struct base_addr asked;
+	uint8_t datagram[DP_PROBE_BYTES_MAX + 1];
+	const uint8_t *payload, *ip;
+	uint32_t len = make_disco(datagram), got;
+	struct rte_mbuf *m = NULL;
+
+	(void)probed_up();
+	assert_int_equal(base_endpoint_parse(&to, "198.51.100.9:7777"), 0);
+	assert_int_equal(base_addr_parse(&asked, "192.0.2.77"), 0);
+	assert_int_equal(dp_probe_send(lab.dp, &to, &asked, datagram, len), 0);
+	m = take_frame(&payload, &got);
+	assert_int_equal(got, len);
+	assert_memory_equal(payload, datagram, len);
+	ip = rte_pktmbuf_mtod_offset(m, const uint8_t *, 14);
+	assert_memory_equal(ip + 12, asked.bytes, 4);
+	assert_memory_equal(ip + 16, to.addr.bytes, 4);
+	assert_int_equal(base_load_be16(ip + 20), LAB_PORT);
+	assert_int_equal(base_load_be16(ip + 22), to.port);
+	rte_pktmbuf_free(m);
+	assert_int_equal(dp_probe_send(lab.dp, &to, NULL, datagram, DP_PROBE_BYTES_MAX), 0);
+	m = take_frame(&payload, &got);
+	assert_int_equal(got, DP_PROBE_BYTES_MAX);
+	rte_pktmbuf_free(m);
+	assert_int_equal(
+		dp_probe_send(lab.dp, &to, NULL, datagram, DP_PROBE_BYTES_MAX + 1), -EMSGSIZE);
+	to.port = 0;
+	assert_int_equal(dp_probe_send(lab.dp, &to, NULL, datagram, len), -EINVAL);
+	assert_int_equal(base_endpoint_parse(&to, "[2001:db8::9]:7777"), 0);
+	assert_int_equal(dp_probe_send(lab.dp, &to, &asked, datagram, len), -EINVAL);
+	/* A worker that obeys nobody: no more than leaves handshakes their room. */
+	for (len = 0; dp_probe_send(lab.dp, &to, NULL, datagram, 100) == 0; len++)
+		assert_true(len < DP_RING_COMMANDS);
+	assert_in_range(len, DP_RING_COMMANDS / 4, DP_RING_COMMANDS / 2);
+	while (rte_ring_count(lab.dp->workers[0].command_ring)) {
+		dp_test_round(lab.dp, lab.now_ns);
+		while (rte_ring_dequeue(dp_test_port_tx(lab.dp, 0, 0), (void **)&m) == 0)
+			rte_pktmbuf_free(m);
+	}
+	assert_int_equal(dp_local_addrs(lab.dp, &asked, 1), 1);
+	assert_int_equal(asked.family, BASE_FAMILY_V4);
+}
+
+/* Invented addresses by the thousand cost those who answer us nothing, and one address no more than its share. */
+static void a_flood_of_probes(void **state)
+{
+	struct base_endpoint friend, stranger;
+	uint8_t datagram[256];
+	uint32_t len = make_disco(datagram);
+	uint64_t dropped;
+	struct rte_mbuf *m = NULL;
+
+	(void)probed_up();
+	assert_int_equal(base_endpoint_parse(&friend, "203.0.113.5:41641"), 0);
+	assert_int_equal(base_endpoint_parse(&stranger, "198.51.0.0:7777"), 0);
+	assert_int_equal(dp_probe_send(lab.dp, &friend, NULL, datagram, len), 0);
+	dp_test_round(lab.dp, lab.now_ns);
+	assert_int_equal(rte_ring_dequeue(dp_test_port_tx(lab.dp, 0, 0), (void **)&m), 0);
+	rte_pktmbuf_free(m);
+	for (unsigned i = 0; i < 4000; i++) {
+		base_store_be32(stranger.addr.bytes, 0xc6330000 + i);
+		lab_inject(&lab, &stranger, datagram, len);
+		dp_test_round(lab.dp, lab.now_ns);
+	}
+	dropped = lab_drops(&lab, DP_DROP_PROBE_FULL);
+	assert_int_equal(dropped, 4000 - DP_PROBE_STRANGERS_BURST);
+	lab_inject(&lab, &friend, datagram, len);
+	dp_test_round(lab.dp, lab.now_ns);
+	dp_service(lab.dp);
+	/* Two rings take turns: it is not behind the others. */
+	assert_in_range(lab.n_probes, 2, DP_PROBE_STRANGERS_BURST + 1);
+	while (rte_ring_count(lab.dp->probes.strangers))
+		dp_service(lab.dp);
+	assert_int_equal(lab.n_probes, DP_PROBE_STRANGERS_BURST + 1);
+	assert_int_equal(lab_drops(&lab, DP_DROP_PROBE_LIMIT), 0);
+	/* A friend's own flood ends at its share; a few of the others fell into the same bucket. */
+	for (unsigned i = 0; i < 2 * DP_ADMIT_BURST_MSGS; i++) {
+		lab_inject(&lab, &friend, datagram, len);
+		dp_test_round(lab.dp, lab.now_ns);
+		dp_service(lab.dp);
+	}
+	assert_in_range(
+		lab_drops(&lab, DP_DROP_PROBE_LIMIT), DP_ADMIT_BURST_MSGS, DP_ADMIT_BURST_MSGS + 1);
+	/* Not asked for long, it is a stranger like others. */
+	lab.n_probes = 0;
+	run(DP_PROBE_ASKED_NS);
+	for (unsigned i = 0; i < DP_PROBE_STRANGERS_BURST + 10; i++) {
+		lab_inject(&lab, &friend, datagram, len);
+		dp_test_round(lab.dp, lab.now_ns);
+		dp_service(lab.dp);
+	}
+	assert_int_equal(lab.n_probes, DP_PROBE_STRANGERS_BURST);
+}
+
 /* --- another key ----------------------------------------------------------------------------------- */
 
 static void another_key(void **state)
@@ -434,6 +602,9 @@ int main(void)
 		with_lab(who_knocks_is_answered),
 		with_lab(data_moves_no_probed_peer),
 		with_lab(a_static_peer_becomes_a_probed_one),
+		with_lab(probes_go_up),
+		with_lab(probes_go_out),
+		with_lab(a_flood_of_probes),
 		with_lab(another_key),
 		with_lab(offers_and_addresses),
 		with_lab(rules_are_counted),

@@ -51,6 +51,14 @@ static bool source_may(struct dp_admit *admit, const struct base_addr *source, u
 	return true;
 }
 
+bool dp_admit_source(
+	struct dp_admit *admit, const uint8_t *frame, const struct dp_pkt *p, uint64_t now_ns)
+{
+	struct base_addr source = source_of(frame, p);
+
+	return source_may(admit, &source, now_ns);
+}
+
 /* An initiation without mac2; responses and cookie replies answer us, or say so. */
 static bool is_strangers(const uint8_t *message)
 {
@@ -75,9 +83,8 @@ void dp_admit(struct dp_worker *worker, struct rte_mbuf **pkts, unsigned n)
 	for (unsigned i = 0; i < n; i++) {
 		const uint8_t *frame = rte_pktmbuf_mtod(pkts[i], const uint8_t *);
 		const struct dp_pkt *p = dp_pkt(pkts[i]);
-		struct base_addr source = source_of(frame, p);
 
-		if (!source_may(&worker->admit, &source, worker->now_ns)) {
+		if (!dp_admit_source(&worker->admit, frame, p, worker->now_ns)) {
 			dp_drop(&worker->counters, DP_DROP_HANDSHAKE_SOURCE, pkts[i]);
 		} else if (!put(worker, frame, p)) {
 			dp_drop(&worker->counters, DP_DROP_HANDSHAKE_FULL, pkts[i]);

@@ -18,6 +18,7 @@
 #ifndef DP_ADMIT_H
 #define DP_ADMIT_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base_clock.h"
@@ -28,6 +29,7 @@
 #define DP_ADMIT_BUCKETS 4096 /* a power of two */
 #define DP_ADMIT_KEY_LIFE_NS (10 * BASE_NS_PER_S)
 
+struct dp_pkt;
 struct dp_worker;
 struct rte_mbuf;
 
@@ -39,6 +41,9 @@ struct dp_admit {
 
 /** Control, before the worker runs. */
 void dp_admit_init(struct dp_admit *admit);
+/** One message more of this frame's source? */
+bool dp_admit_source(
+	struct dp_admit *admit, const uint8_t *frame, const struct dp_pkt *p, uint64_t now_ns);
 /** Worker: frames with handshake messages, checked by dp_rx.c; all are taken over. */
 void dp_admit(struct dp_worker *worker, struct rte_mbuf **pkts, unsigned n);
 

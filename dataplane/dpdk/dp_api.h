@@ -112,7 +112,8 @@ enum dp_event_type {
 	DP_EVENT_PORT, /* of a port or the host interface: up, down, what it lacks; text says which */
 	/* Packets, or a handshake, wait for a peer that is probed and has no path; at most once a second and peer */
 	DP_EVENT_PATH_WANTED,
-	DP_EVENT_DEAD, /* a thread of the dataplane died: text says why; stop the process */
+	DP_EVENT_ADDRESSES, /* dp_local_addrs() says something else now */
+	DP_EVENT_DEAD,      /* a thread of the dataplane died: text says why; stop the process */
 };
 
 struct dp_event {
@@ -127,6 +128,13 @@ struct dp_event {
 struct dp_callbacks {
 	/** Something happened; from inside dp_service(). */
 	void (*event)(void *ctx, const struct dp_event *event);
+	/**
+	 * A datagram on the tunnel's port that is no WireGuard message but looks like disco or STUN
+	 * (protocols/nat-traversal.md, 1.3), from @from to our @to; borrowed. Nothing of it is proved. From inside
+	 * dp_service(). May be NULL.
+	 */
+	void (*probe)(void *ctx, const struct base_endpoint *from, const struct base_endpoint *to,
+		const void *datagram, size_t len);
 };
 
 /**
@@ -204,6 +212,21 @@ int dp_peer_remove(struct dp *dp, const struct cr_key *public_key);
  * Returns 0, -ENOENT, -EINVAL (the peer is not probed; nothing can be sent there), -EIO as above.
  */
 int dp_peer_path(struct dp *dp, const struct cr_key *public_key, const struct base_endpoint *to);
+
+#define DP_PROBE_BYTES_MAX 1280
+/**
+ * Send a datagram from the tunnel's port, by the kernel's routes; from @from, an address of ours (an answer leaves from the one
+ * that was asked), or NULL: the route's. Its destination may answer past strangers for a while (dp_probe.h). Returns
+ * 0; -EAGAIN (too many wait to be sent), -EMSGSIZE (more than DP_PROBE_BYTES_MAX), -EINVAL (nobody can be there), -ENETUNREACH (no
+ * route, or by no port of ours).
+ */
+BASE_MUST_CHECK int dp_probe_send(struct dp *dp, const struct base_endpoint *to,
+	const struct base_addr *from, const void *datagram, size_t len);
+/**
+ * Addresses of the ports as the kernel has them, without those of the link: with listen_port our own endpoints. At most @max are
+ * written. Returns how many there are.
+ */
+size_t dp_local_addrs(const struct dp *dp, struct base_addr *ret_addrs, size_t max);
 
 /**
  * Another node key: all sessions end and begin anew under it; peers, their prefixes and their counters stay. Returns 0; -EINVAL: a peer has this key; -EIO as above; with a line.
@@ -293,6 +316,7 @@ const char *dp_stage_name(enum dp_stage stage);
 #define DP_PLACES(X)                                                                               \
 	X(RX, "rx")           /* a frame as it came */                                             \
 	X(HANDSHAKE, "hs-in") /* a handshake message on its own thread */                          \
+	X(PROBE, "probe")     /* a path probe, to control */                                       \
 	X(STEER, "steer")     /* to the worker that owns its peer */                               \
 	X(DECAP, "decap")     /* a data message of one of our sessions */                          \
 	X(INNER, "inner")     /* what was in it: source, filter */                                 \
@@ -343,7 +367,9 @@ struct dp_burst_stats {
 	X(INNER, "inner")                                                                          \
 	X(OUTER, "outer")                                                                          \
 	X(HOST, "host")                                                                            \
-	X(HANDSHAKES, "handshakes") X(EXPECTED, "handshakes_expected") X(NOTES, "notes")
+	X(HANDSHAKES, "handshakes")                                                                \
+	X(EXPECTED, "handshakes_expected") X(NOTES, "notes") X(PROBES, "probes")                   \
+		X(PROBES_EXPECTED, "probes_expected")
 enum dp_queue {
 #define DP_QUEUE_ENUM(name, text) DP_QUEUE_##name,
 	DP_QUEUES(DP_QUEUE_ENUM)
@@ -425,8 +451,9 @@ enum dp_tap_kind {
 	X(HANDED_OVER, "handed_over") /* to another worker, whose record follows */                \
 	X(STAGED, "staged")           /* waits for a handshake */                                  \
 	X(WAITING, "waits_for_neighbour")                                                          \
-	X(ACCEPTED, "accepted") /* a handshake message that was right */                           \
-	X(PASSED, "passed")     /* captures: seen on its way */
+	X(ACCEPTED, "accepted")     /* a handshake message that was right */                       \
+	X(PASSED, "passed")         /* captures: seen on its way */                                \
+	X(TO_CONTROL, "to_control") /* a path probe */
 enum dp_verdict {
 	DP_VERDICT_FIRST = DP_DROPS_MAX - 1,
 #define DP_VERDICT_ENUM(name, text) DP_VERDICT_##name,

@@ -146,11 +146,47 @@ static int start_ports(struct dp *dp, const struct dp_config *config, struct bas
 	return 0;
 }
 
+/* Has what peers could reach us at changed? Without memory the list stays as it was. */
+static void follow_addrs(struct dp *dp, const struct dp_underlay_view *view)
+{
+	size_t n = dp_underlay_addrs(view, NULL, 0);
+	struct base_addr *addrs = calloc(n + 1, sizeof(*addrs));
+
+	if (!addrs)
+		return;
+	dp_underlay_addrs(view, addrs, n);
+	if (n == dp->n_local_addrs && dp->local_addrs &&
+		memcmp(addrs, dp->local_addrs, n * sizeof(*addrs)) == 0) {
+		free(addrs);
+		return;
+	}
+	dp->has_new_addrs = dp->local_addrs != NULL;
+	free(dp->local_addrs);
+	dp->local_addrs = addrs;
+	dp->n_local_addrs = n;
+}
+
 static void publish_view(void *ctx, struct dp_underlay_view *view)
 {
 	struct dp *dp = ctx;
 
+	follow_addrs(dp, view);
 	dp_tables_publish_view(&dp->tables, dp->rcu, view);
+}
+
+size_t dp_local_addrs(const struct dp *dp, struct base_addr *ret_addrs, size_t max)
+{
+	static const uint8_t flat[4] = DP_TEST_OUR_ADDR4;
+
+	/* Without a kernel below there is the one that packets leave from. */
+	if (!dp->underlay) {
+		if (max)
+			ret_addrs[0] = base_addr_from_bytes(BASE_FAMILY_V4, flat);
+		return 1;
+	}
+	for (size_t i = 0; i < dp->n_local_addrs && i < max; i++)
+		ret_addrs[i] = dp->local_addrs[i];
+	return dp->n_local_addrs;
 }
 
 static void link_changed(void *ctx, unsigned device, bool is_up)
@@ -368,6 +404,8 @@ static int start_shared(struct dp *dp, const struct dp_config *config, struct ba
 	error = dp_tables_init(&dp->tables, dp->rcu);
 	if (!error)
 		error = dp_nets_init(&dp->nets, config);
+	if (!error)
+		error = dp_probes_init(&dp->probes);
 	if (error)
 		return base_error_set(ret_error, error, "no memory for tables");
 	error = dp_filter_set(dp, config->rules, config->n_rules, ret_error);
@@ -533,6 +571,8 @@ void dp_free(struct dp *dp)
 	dp_tables_fini(&dp->tables);
 	dp_filter_fini(&dp->filter);
 	dp_nets_fini(&dp->nets);
+	dp_probes_fini(&dp->probes);
+	free(dp->local_addrs);
 	dp_rcu_free(dp->rcu);
 	dp_peers_free(&dp->peers);
 	dp_events_free(dp->events);
@@ -599,6 +639,15 @@ static void tell_dead(struct dp *dp, const char *text)
 			dp->ctx, &(struct dp_event){.type = DP_EVENT_DEAD, .text = text});
 }
 
+static void tell_addrs(struct dp *dp)
+{
+	if (!dp->has_new_addrs)
+		return;
+	dp->has_new_addrs = false;
+	if (dp->callbacks.event)
+		dp->callbacks.event(dp->ctx, &(struct dp_event){.type = DP_EVENT_ADDRESSES});
+}
+
 void dp_service(struct dp *dp)
 {
 	struct dp_event_record record;
@@ -621,6 +670,8 @@ void dp_service(struct dp *dp)
 		if (i == EVENTS_PER_SERVICE - 1)
 			dp_events_again(dp->events);
 	}
+	dp_probe_service(dp);
+	tell_addrs(dp);
 	dp_rcu_poll(dp->rcu);
 	dp_telemetry_service(dp);
 }
@@ -719,6 +770,10 @@ static void shared_queues(const struct dp *dp, struct dp_stats *ret_stats)
 		dp_handshake_expected_ring(dp->handshake), counters, DP_QUEUE_EXPECTED);
 	dp_queue_read(&ret_stats->queues[DP_QUEUE_NOTES], dp_handshake_note_ring(dp->handshake),
 		counters, DP_QUEUE_NOTES);
+	dp_queue_read(&ret_stats->queues[DP_QUEUE_PROBES], dp->probes.strangers,
+		&dp->control_counters, DP_QUEUE_PROBES);
+	dp_queue_read(&ret_stats->queues[DP_QUEUE_PROBES_EXPECTED], dp->probes.expected,
+		&dp->control_counters, DP_QUEUE_PROBES_EXPECTED);
 }
 
 static void host_io(const struct dp *dp, struct dp_stats *ret_stats)

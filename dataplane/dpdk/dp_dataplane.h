@@ -18,6 +18,7 @@
 #include "dp_init.h"
 #include "dp_nets.h"
 #include "dp_peer.h"
+#include "dp_probe.h"
 #include "dp_rcu.h"
 #include "dp_tables.h"
 #include "dp_tap.h"
@@ -55,6 +56,11 @@ struct dp {
 	bool has_guard;
 	struct dp_host *host; /* NULL: none configured */
 	struct dp_peers peers;
+	struct dp_probes probes;
+	struct dp_counters control_counters; /* writer: control */
+	struct base_addr *local_addrs; /* as control was told last; NULL before the first view */
+	size_t n_local_addrs;
+	bool has_new_addrs;
 	struct dp_counters host_counters; /* writer: the host thread, and control before it runs */
 	struct dp_watchdog watchdog;
 	struct dp_taps taps;

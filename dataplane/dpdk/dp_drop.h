@@ -26,7 +26,8 @@
 	X(NOT_TUNNEL, "not_tunnel", RX, "no UDP to the tunnel's port")                             \
 	X(NOT_LOCAL, "not_local", RX, "to an address that is not this machine's")                  \
 	X(BAD_UDP_LENGTH, "bad_udp_length", RX, "a UDP length that the packet does not hold")      \
-	X(UNKNOWN_TYPE, "unknown_type", RX, "UDP to the tunnel's port, but no WireGuard message")  \
+	X(UNKNOWN_TYPE, "unknown_type", RX,                                                        \
+		"UDP to the tunnel's port, but neither WireGuard's nor a path probe")              \
 	X(RESERVED_BITS, "reserved_bits", RX,                                                      \
 		"a WireGuard message whose three zero bytes are not zero")                         \
 	X(SHORT_DATA, "short_data", RX, "a data message without room for its header and tag")      \
@@ -39,6 +40,12 @@
 		"a handshake message while too many others wait: a storm, or a slow control CPU")  \
 	X(HANDSHAKE_SOURCE, "handshake_source_limit", RX,                                          \
 		"handshake messages of one source, more than it may have us look at")              \
+	X(PROBE_SOURCE, "probe_source", RX,                                                        \
+		"a path probe from an address or port that nobody could answer")                   \
+	X(PROBE_LIMIT, "probe_source_limit", RX,                                                   \
+		"path probes of one source, more than it may have us look at")                     \
+	X(PROBE_FULL, "probe_queue_full", RX,                                                      \
+		"a path probe while too many of strangers come, or wait: a flood")                 \
 	X(UNKNOWN_INDEX, "unknown_index", DECAP,                                                   \
 		"a data message of a session that is not, or no longer, ours; after a restart "    \
 		"the peer begins a new one by itself")                                             \

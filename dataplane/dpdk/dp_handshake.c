@@ -498,15 +498,15 @@ static void *thread_main(void *arg)
 
 /* Control's side. */
 
-/* In ordinary memory, not in the packets': its pages exist once a storm has filled them. */
-static struct rte_ring *message_ring_new(const char *name, unsigned count)
+struct rte_ring *dp_memory_ring_new(
+	const char *name, unsigned element_bytes, unsigned count, unsigned flags)
 {
-	ssize_t bytes = rte_ring_get_memsize_elem(sizeof(struct dp_message), count);
+	ssize_t bytes = rte_ring_get_memsize_elem(element_bytes, count);
 	struct rte_ring *ring = bytes > 0
 		? aligned_alloc(RTE_CACHE_LINE_SIZE, RTE_CACHE_LINE_ROUNDUP((size_t)bytes))
 		: NULL;
 
-	if (ring && rte_ring_init(ring, name, count, RING_F_SC_DEQ) != 0) {
+	if (ring && rte_ring_init(ring, name, count, flags) != 0) {
 		free(ring);
 		return NULL;
 	}
@@ -520,8 +520,10 @@ struct dp_handshake *dp_handshake_new(struct dp *dp, const struct cr_key *privat
 	if (!handshake)
 		return NULL;
 	handshake->dp = dp;
-	handshake->strangers = message_ring_new("dp_strangers", DP_RING_STRANGERS);
-	handshake->expected = message_ring_new("dp_expected", DP_RING_EXPECTED);
+	handshake->strangers = dp_memory_ring_new(
+		"dp_strangers", sizeof(struct dp_message), DP_RING_STRANGERS, RING_F_SC_DEQ);
+	handshake->expected = dp_memory_ring_new(
+		"dp_expected", sizeof(struct dp_message), DP_RING_EXPECTED, RING_F_SC_DEQ);
 	handshake->notes = rte_ring_create_elem(
 		"dp_notes", sizeof(struct dp_note), DP_RING_NOTES, SOCKET_ID_ANY, RING_F_SC_DEQ);
 	handshake->idle = dp_idle_new();

@@ -66,6 +66,13 @@ static_assert(sizeof(struct dp_message) % 4 == 0, "rte_ring_elem's rule");
 
 struct dp_handshake;
 
+/**
+ * A ring in ordinary memory, not in the packets': its pages exist once a storm has filled them. Free with free(). NULL: no
+ * memory.
+ */
+struct rte_ring *dp_memory_ring_new(
+	const char *name, unsigned element_bytes, unsigned count, unsigned flags);
+
 /** Rings and device; NULL with errno. */
 struct dp_handshake *dp_handshake_new(struct dp *dp, const struct cr_key *private_key);
 /** Start the thread on @cpu. */

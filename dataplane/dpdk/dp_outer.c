@@ -62,6 +62,13 @@ struct base_addr dp_from_local(const struct dp_from *from)
 	return base_addr_from_bytes((enum base_family)from->family, from->addrs + len);
 }
 
+void dp_from_set_local(struct dp_from *from, const struct base_addr *local)
+{
+	unsigned len = dp_from_len(from->family) / 2;
+
+	memcpy(from->addrs + len, local->bytes, len);
+}
+
 struct dp_from dp_from_make(const struct base_endpoint *endpoint)
 {
 	struct dp_from from = {.family = endpoint->addr.family};

@@ -84,6 +84,8 @@ bool dp_from_is_answerable(const struct dp_from *from);
 struct base_endpoint dp_from_endpoint(const struct dp_from *from);
 /** Our address; family NONE if not known. */
 struct base_addr dp_from_local(const struct dp_from *from);
+/** Leave from this address of ours, of the same family. */
+void dp_from_set_local(struct dp_from *from, const struct base_addr *local);
 /** A path to an endpoint that has not spoken yet. */
 struct dp_from dp_from_make(const struct base_endpoint *endpoint);
 

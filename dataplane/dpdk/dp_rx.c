@@ -2,12 +2,13 @@
 /*
  * First stage: a burst from a port's queue, checked from outside in. Every length is compared with
  * what came before the bytes behind it are read. What is left is a WireGuard message: data goes
- * on to dp_steer.c, handshakes to their thread's ring. Worker.
+ * on to dp_steer.c, handshakes to their thread's ring; or a path probe, for control (dp_probe.c). Worker.
  */
 #include "dp_worker.h"
 
 #include "dp_dataplane.h"
 #include "dp_port_io.h"
+#include "dp_probe.h"
 
 #define ETHERTYPE_IP4 0x0800
 #define ETHERTYPE_IP6 0x86dd
@@ -16,6 +17,7 @@
 /* What a frame is: a drop reason below DP_DROP_COUNT, or one of these. */
 #define FRAME_DATA ((unsigned)DP_DROP_COUNT)
 #define FRAME_HANDSHAKE ((unsigned)DP_DROP_COUNT + 1)
+#define FRAME_PROBE ((unsigned)DP_DROP_COUNT + 2)
 
 /*
  * The IP header. Returns FRAME_DATA for UDP, and the offset of the UDP header and the number of
@@ -85,6 +87,8 @@ static inline unsigned check_message(const uint8_t *payload, uint32_t len, const
 	default:
 		break;
 	}
+	if (dp_probe_is(payload, len))
+		return FRAME_PROBE;
 	if ((type & 0xff) >= WG_MESSAGE_INITIATION && (type & 0xff) <= WG_MESSAGE_DATA)
 		return DP_DROP_RESERVED_BITS;
 	return DP_DROP_UNKNOWN_TYPE;
@@ -168,6 +172,8 @@ unsigned dp_rx_poll(struct dp_worker *worker, const struct dp_rx_queue *queue)
 			pkts[n_data++] = pkts[i];
 		else if (kind == FRAME_HANDSHAKE && is_answerable(pkts[i]))
 			handshakes[n_handshakes++] = pkts[i];
+		else if (kind == FRAME_PROBE)
+			dp_probe_take(worker, &pkts[i], 1);
 		else if (kind == FRAME_HANDSHAKE)
 			dp_drop(&worker->counters, DP_DROP_SOURCE_ADDRESS, pkts[i]);
 		else

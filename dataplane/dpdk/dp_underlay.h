@@ -70,6 +70,11 @@ void dp_underlay_lookup(const struct dp_underlay_view *view, const struct base_a
  */
 bool dp_underlay_is_local(
 	const struct dp_underlay_view *view, uint16_t port, const struct base_addr *addr);
+/**
+ * Addresses by which others may reach the ports: those of their own interfaces, without the link's. In the view's order; at most @max are written. Returns how many there are.
+ */
+size_t dp_underlay_addrs(
+	const struct dp_underlay_view *view, struct base_addr *ret_addrs, size_t max);
 void dp_underlay_view_free(struct dp_underlay_view *view);
 
 struct dp_underlay;

@@ -143,6 +143,23 @@ bool dp_underlay_is_local(
 	return find_addr(view, addr) != NULL;
 }
 
+size_t dp_underlay_addrs(
+	const struct dp_underlay_view *view, struct base_addr *ret_addrs, size_t max)
+{
+	size_t n = 0;
+
+	for (uint32_t i = 0; i < view->n_addrs; i++) {
+		const struct view_addr *addr = &view->addrs[i];
+
+		if (addr->port < 0 || !addr->is_global)
+			continue;
+		if (n < max)
+			ret_addrs[n] = addr->addr;
+		n++;
+	}
+	return n;
+}
+
 static const uint8_t *find_mac(
 	const struct dp_underlay_view *view, uint16_t port, const struct base_addr *addr)
 {

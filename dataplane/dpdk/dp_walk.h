@@ -14,6 +14,7 @@
 /** X(from, to, file, call): this call in this file is the step. */
 #define DP_STEPS(X)                                                                                \
 	X(RX, STEER, "dp_rx.c", "dp_steer(worker")                                                 \
+	X(RX, PROBE, "dp_rx.c", "dp_probe_take(worker")                                            \
 	X(RX, HANDSHAKE, "dp_handshake.c", "take_message(handshake")                               \
 	X(STEER, DECAP, "dp_steer.c", "dp_decap(worker")                                           \
 	X(DECAP, INNER, "dp_decap.c", "check_inner(worker")                                        \

@@ -24,6 +24,7 @@ static const struct {
 } files[] = {
 	{"dp_rx.c", BIT(RX)},
 	{"dp_admit.c", BIT(RX)},
+	{"dp_probe.c", BIT(RX)},
 	{"dp_steer.c", BIT(STEER) | BIT(DECAP)},
 	{"dp_decap.c", BIT(DECAP) | BIT(INNER) | BIT(DELIVER)},
 	{"dp_encap.c", BIT(ENCAP) | BIT(HOST)},
@@ -126,8 +127,9 @@ static void drops_fall_where_they_are_said_to(void **state)
 
 static void no_reason_is_left_over(void **state)
 {
-	static const char *const sources[] = {"dp_rx.c", "dp_admit.c", "dp_steer.c", "dp_decap.c",
-		"dp_encap.c", "dp_tx.c", "dp_worker.c", "dp_dataplane.c", "dp_handshake.c"};
+	static const char *const sources[] = {"dp_rx.c", "dp_admit.c", "dp_probe.c", "dp_steer.c",
+		"dp_decap.c", "dp_encap.c", "dp_tx.c", "dp_worker.c", "dp_dataplane.c",
+		"dp_handshake.c"};
 	bool is_given[BASE_ARRAY_LEN(drop_words)] = {false};
 
 	for (size_t i = 0; i < BASE_ARRAY_LEN(sources); i++) {

@@ -333,8 +333,11 @@ static void wake_others(struct dp_worker *worker)
 		worker->woken_workers &= worker->woken_workers - 1;
 		dp_idle_wake(worker->workers[id].idle);
 	}
+	if (worker->control_got_probes)
+		dp_events_again(worker->dp->events);
 	worker->host_got_pkts = false;
 	worker->handshake_got_work = false;
+	worker->control_got_probes = false;
 }
 
 /* What the kernel has is left with it while there is something on our ring: in short turns it stays in the cache. */
@@ -474,6 +477,7 @@ int dp_worker_init(struct dp_worker *worker, struct base_error *ret_error)
 	worker->outer_ring = ring_new("outer", worker->id, sizeof(void *), DP_RING_PKTS);
 	worker->idle = dp_idle_new();
 	dp_admit_init(&worker->admit);
+	dp_admit_init(&worker->probe_admit);
 	worker->index = wg_index_table_new(INDEX_FIRST);
 	worker->flows = in_flows_new(FLOWS_MAX, worker->id);
 	if (!worker->command_ring || !worker->handover_ring || !worker->inner_ring ||

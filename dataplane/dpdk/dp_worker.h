@@ -152,7 +152,7 @@ struct dp_worker {
 	uint64_t round; /* number of it; never 0 */
 	struct dp_underlay_view *view;
 	uint64_t mark_tsc;
-	bool host_got_pkts, handshake_got_work;
+	bool host_got_pkts, handshake_got_work, control_got_probes;
 	uint64_t woken_workers; /* bit per worker that got something in this round */
 
 	/* This worker's own. */
@@ -174,6 +174,8 @@ struct dp_worker {
 
 	struct dp_counters counters;
 	struct dp_admit admit; /* large, and of handshakes only */
+	struct dp_admit probe_admit;
+	uint64_t strangers_full_ns; /* when their share of probes will be whole again */
 } __rte_cache_aligned;
 
 /** Rings, tables and AEAD state of a worker whose fixed fields are set. 0 or -Exxx with a line. */
