@@ -43,9 +43,9 @@ struct coord_dns_result {
 };
 
 /** @is_stream: it came over TCP (without the two bytes of length): 512 bytes are no limit then. */
-struct coord_dns_result coord_dns_ask(const struct coord_netmap *map, const void *query, size_t len,
+struct coord_dns_result coord_dns_ask(const struct coord_netmap *map, const void *bytes, size_t len,
 	bool is_stream, uint8_t out[COORD_DNS_ANSWER_BYTES_MAX]);
 /** SERVFAIL: nobody answered what was passed on. Returns its length; 0: not a query. */
-size_t coord_dns_fail(const void *query, size_t len, uint8_t out[COORD_DNS_ANSWER_BYTES_MAX]);
+size_t coord_dns_fail(const void *bytes, size_t len, uint8_t out[COORD_DNS_ANSWER_BYTES_MAX]);
 
 #endif

@@ -412,10 +412,8 @@ static void commit(struct coord_merge *merge)
 
 static int merge_run(struct coord_merge *merge)
 {
-	struct coord_plan plan = {0};
 	int rc;
 
-	merge->plan = &plan;
 	rc = plan_make(merge);
 	if (rc == 0) {
 		clock_commit(merge);
@@ -423,15 +421,19 @@ static int merge_run(struct coord_merge *merge)
 			merge->map->counts[i] += merge->update->counts[i];
 		commit(merge);
 	}
-	plan_fini(&plan);
+	plan_fini(merge->plan);
 	return rc;
 }
 
 int coord_netmap_apply(struct coord_netmap *map, struct coord_map_update *update, bool is_first,
 	uint64_t now_unix_s, const struct coord_diff **ret_diff)
 {
-	struct coord_merge merge = {
-		.map = map, .update = update, .is_first = is_first, .now_unix_s = now_unix_s};
+	struct coord_plan plan = {0};
+	struct coord_merge merge = {.map = map,
+		.update = update,
+		.plan = &plan,
+		.is_first = is_first,
+		.now_unix_s = now_unix_s};
 	int rc = 0;
 
 	coord_netmap_settle(map);
@@ -448,7 +450,9 @@ int coord_netmap_apply(struct coord_netmap *map, struct coord_map_update *update
 int coord_netmap_clear(struct coord_netmap *map, const struct coord_diff **ret_diff)
 {
 	struct coord_map_update nothing = {0};
-	struct coord_merge merge = {.map = map, .update = &nothing, .is_first = true};
+	struct coord_plan plan = {0};
+	struct coord_merge merge = {
+		.map = map, .update = &nothing, .plan = &plan, .is_first = true};
 	int rc;
 
 	coord_netmap_settle(map);

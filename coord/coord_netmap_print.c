@@ -118,7 +118,7 @@ static json_t *rules_json(const struct coord_netmap *map)
 {
 	json_t *list = map->rules ? json_array() : json_null();
 
-	for (size_t i = 0; i < map->n_rules; i++)
+	for (size_t i = 0; map->rules && i < map->n_rules; i++)
 		(void)json_array_append_new(list, rule_json(&map->rules[i]));
 	return list;
 }
