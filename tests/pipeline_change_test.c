@@ -260,15 +260,21 @@ static void test_prefixes_pass(void **state)
 	assert_int_equal(base_prefix_parse(&three, "10.9.0.3/32", true), 0);
 	lab_host_sends(&lab, "10.9.0.2", 1);
 	lab_host_sends(&lab, "10.9.0.3", 2);
+	lab_peer_sends(a, "10.9.0.2", 3);
 	lab_run(&lab, 0);
 	lab_expect_at_peer(a, 1);
 	lab_expect_at_peer(b, 2);
+	lab_expect_at_host(&lab, 3);
 	change(
 		(struct dp_peer_config[]){
 			{.public_key = a->public_key, .allowed_ips = &three, .n_allowed_ips = 1},
 			{.public_key = b->public_key, .allowed_ips = &two, .n_allowed_ips = 1}},
 		2, NULL, 0);
 	assert_int_equal(prefixes(), 2);
+	/* Its flow that has just passed does not any more. */
+	lab_peer_sends(a, "10.9.0.2", 3);
+	lab_run(&lab, 0);
+	assert_int_equal(lab_drops(&lab, DP_DROP_WRONG_SOURCE), 1);
 	expect_undisturbed(a, "10.9.0.3", 3);
 	expect_undisturbed(b, "10.9.0.2", 4);
 	change(&(struct dp_peer_config){.public_key = b->public_key,

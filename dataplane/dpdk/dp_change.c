@@ -581,7 +581,7 @@ static void prefixes_pass(struct change *change, struct dp_peer_order *order)
 			prefix_remove(dp, peer, &old[j]);
 	}
 	peer->prefixes = order->prefixes;
-	peer->n_prefixes = n;
+	peer->n_prefixes = (uint32_t)n;
 	order->prefixes = NULL;
 	free(old);
 }

@@ -22,55 +22,69 @@ static uint8_t *message_of(struct rte_mbuf *m)
 }
 
 /* The lines that the second pass will touch. */
-static void prefetch_peer(const struct dp_peer *peer)
+static inline void prefetch_peer(const struct dp_peer *peer)
 {
 	rte_prefetch0(peer);
 	rte_prefetch0(&peer->from);
-	rte_prefetch0(&peer->rule_memo);
+	rte_prefetch0(&peer->pass_memo);
+}
+
+/* Its end: a short message has no other line that the cipher would wait for. */
+static inline void prefetch_message(const uint8_t *message, uint32_t len)
+{
+	rte_prefetch0(message + RTE_CACHE_LINE_SIZE);
+	rte_prefetch0(message + len - 1);
 }
 
 static void first_pass(struct dp_worker *worker, struct rte_mbuf **pkts, unsigned n)
 {
 	struct dp_batch *batch = &worker->open;
-	struct wg_keypair *keypairs[DP_BURST];
+	struct wg_keypair *keypairs[DP_GROUP];
+	uint8_t *messages[DP_GROUP];
+	uint64_t now_ns = worker->now_ns;
+	unsigned n_jobs = 0;
 
 	for (unsigned i = 0; i < n; i++) {
-		uint32_t index = base_load_le32(
-			message_of(pkts[i]) + offsetof(struct wg_data, receiver_index_le32));
+		struct wg_keypair *keypair;
 
-		keypairs[i] = wg_index_lookup(worker->index, index);
-		if (keypairs[i]) {
-			rte_prefetch0(keypairs[i]);
-			rte_prefetch0(&keypairs[i]->recv_key);
+		messages[i] = message_of(pkts[i]);
+		keypair = wg_index_lookup(worker->index,
+			base_load_le32(
+				messages[i] + offsetof(struct wg_data, receiver_index_le32)));
+		keypairs[i] = keypair;
+		if (likely(keypair != NULL)) {
+			rte_prefetch0(keypair);
+			rte_prefetch0(&keypair->recv_key);
 		}
 	}
-	batch->n = 0;
 	for (unsigned i = 0; i < n; i++) {
 		struct wg_keypair *keypair = keypairs[i];
-		uint8_t *payload;
+		uint32_t len = dp_pkt(pkts[i])->payload_len;
+		uint8_t *message = messages[i];
 		uint64_t counter;
 
-		if (!keypair || !wg_keypair_may_receive(keypair, worker->now_ns)) {
+		if (unlikely(!keypair || !wg_keypair_may_receive(keypair, now_ns))) {
 			dp_drop(&worker->counters,
 				keypair ? DP_DROP_STALE_KEYPAIR : DP_DROP_UNKNOWN_INDEX, pkts[i]);
 			continue;
 		}
-		payload = message_of(pkts[i]);
-		counter = base_load_le64(payload + offsetof(struct wg_data, counter_le64));
+		counter = base_load_le64(message + offsetof(struct wg_data, counter_le64));
 		/* Remembered here: the link of a keypair that dies within this burst changes. */
-		batch->peers[batch->n] = keypair->owner_data;
+		batch->peers[n_jobs] = keypair->owner_data;
 		prefetch_peer(keypair->owner_data);
 		rte_prefetch0(&keypair->replay.words[counter / 64 % WG_REPLAY_WORDS]);
-		batch->pkts[batch->n] = pkts[i];
-		batch->keypairs[batch->n] = keypair;
-		batch->jobs[batch->n++] = (struct cr_aead_job){
+		prefetch_message(message, len);
+		batch->pkts[n_jobs] = pkts[i];
+		batch->keypairs[n_jobs] = keypair;
+		batch->jobs[n_jobs++] = (struct cr_aead_job){
 			.key = &keypair->recv_key,
 			.counter = counter,
-			.src = payload + sizeof(struct wg_data),
-			.dst = payload + sizeof(struct wg_data),
-			.len = dp_pkt(pkts[i])->payload_len - (uint32_t)WG_DATA_OVERHEAD_BYTES,
+			.src = message + sizeof(struct wg_data),
+			.dst = message + sizeof(struct wg_data),
+			.len = len - (uint32_t)WG_DATA_OVERHEAD_BYTES,
 		};
 	}
+	batch->n = n_jobs;
 }
 
 /* The peer proved that it holds the responder's keypair: the session is whole. */
@@ -123,19 +137,9 @@ static enum dp_drop bad_inner(
 	return DP_DROP_BAD_INNER;
 }
 
-/* The inner packet. Returns DP_DROP_COUNT if it may be delivered; its length in @ret_total_len. */
-static enum dp_drop check_inner(struct dp_worker *worker, struct dp_peer *peer, const uint8_t *ip,
-	uint32_t len, uint32_t *ret_total_len)
+static enum dp_drop drop_of_verdict(enum in_verdict verdict)
 {
-	struct in_packet packet;
-
-	if (unlikely(in_parse(&packet, ip, len) != IN_ERROR_OK))
-		return bad_inner(worker, peer, ip, len);
-	if (!is_source_allowed(worker, peer, ip, packet.version))
-		return DP_DROP_WRONG_SOURCE;
-	*ret_total_len = packet.total_len;
-	switch (in_filter_inbound(dp_tables_filter(worker->tables), worker->flows, &peer->rule_memo,
-		&packet, worker->now_ns)) {
+	switch (verdict) {
 	case IN_VERDICT_ACCEPT:
 		return DP_DROP_COUNT;
 	case IN_VERDICT_NO_HEADER:
@@ -147,6 +151,37 @@ static enum dp_drop check_inner(struct dp_worker *worker, struct dp_peer *peer, 
 	default:
 		return DP_DROP_FILTER_NO_RULE;
 	}
+}
+
+/* All that is asked of an inner packet. Returns DP_DROP_COUNT if it may be delivered; its length in @ret_total_len. */
+static enum dp_drop check_any(struct dp_worker *worker, struct dp_peer *peer,
+	const struct in_pass *pass, const uint8_t *ip, uint32_t len, uint32_t *ret_total_len)
+{
+	struct in_packet packet;
+	enum in_verdict verdict;
+
+	if (in_parse(&packet, ip, len) != IN_ERROR_OK)
+		return bad_inner(worker, peer, ip, len);
+	if (!is_source_allowed(worker, peer, ip, packet.version))
+		return DP_DROP_WRONG_SOURCE;
+	*ret_total_len = packet.total_len;
+	verdict = in_filter_inbound(
+		pass->filter, worker->flows, &peer->rule_memo, &packet, worker->now_ns);
+	if (verdict == IN_VERDICT_ACCEPT && in_plain4_len(ip, len))
+		in_pass_note4(&peer->pass_memo, pass, &peer->rule_memo, worker->flows, ip);
+	return drop_of_verdict(verdict);
+}
+
+/* The same; a flow that has just passed is not asked again. */
+static inline enum dp_drop check_inner(struct dp_worker *worker, struct dp_peer *peer,
+	const struct in_pass *pass, const uint8_t *ip, uint32_t len, uint32_t *ret_total_len)
+{
+	uint32_t total_len = in_plain4_len(ip, len);
+
+	if (unlikely(total_len == 0 || !in_pass_is_known4(&peer->pass_memo, pass, ip)))
+		return check_any(worker, peer, pass, ip, len, ret_total_len);
+	*ret_total_len = total_len;
+	return DP_DROP_COUNT;
 }
 
 void dp_deliver_flush(struct dp_worker *worker)
@@ -168,40 +203,42 @@ void dp_deliver_flush(struct dp_worker *worker)
 	worker->n_to_host = 0;
 }
 
-static void second_pass(struct dp_worker *worker, struct rte_mbuf *m, struct dp_peer *peer,
-	struct wg_keypair *keypair, const struct cr_aead_job *job)
+static inline void second_pass(struct dp_worker *worker, const struct in_pass *pass,
+	struct rte_mbuf *m, struct dp_peer *peer, struct wg_keypair *keypair,
+	const struct cr_aead_job *job)
 {
+	uint64_t now_ns = worker->now_ns;
 	uint32_t total_len = 0;
 	enum dp_drop reason;
 	uint8_t outer_ecn;
 
-	if (!job->ok) {
+	if (unlikely(!job->ok)) {
 		dp_drop(&worker->counters, DP_DROP_FORGED, m);
 		return;
 	}
-	if (!wg_replay_accept(&keypair->replay, job->counter)) {
+	if (unlikely(!wg_replay_accept(&keypair->replay, job->counter))) {
 		dp_drop(&worker->counters, DP_DROP_REPLAY, m);
 		return;
 	}
 	roam(worker, peer, m);
 	if (unlikely(keypair == peer->keypairs.next))
 		confirm(worker, peer, keypair);
-	wg_activity_received(&peer->activity, worker->now_ns, job->len > 0);
+	wg_activity_received(&peer->activity, now_ns, job->len > 0);
 	/* A previous keypair may well be old: only the current one's age asks for a new one. */
-	if (keypair == peer->keypairs.current &&
-		wg_keypair_wants_rekey_on_receive(keypair, worker->now_ns))
+	if (unlikely(wg_keypair_wants_rekey_on_receive(keypair, now_ns)) &&
+		keypair == peer->keypairs.current)
 		dp_worker_want_handshake(worker, peer);
 	dp_counter_add(&worker->counters.opened_pkts, 1);
 	dp_counter_add(&peer->rx_pkts, 1);
 	dp_counter_add(&peer->rx_bytes, job->len + WG_DATA_OVERHEAD_BYTES);
-	if (job->len == 0) {
+	if (unlikely(job->len == 0)) {
 		if (dp_tap_is_on(&worker->counters.tap))
 			dp_trace_end(&worker->counters, DP_VERDICT_KEEPALIVE, DP_PLACE_DECAP, m);
 		rte_pktmbuf_free(m);
 		return;
 	}
-	reason = check_inner(worker, peer, job->dst, job->len, &total_len);
-	if (reason != DP_DROP_COUNT) {
+	reason = check_inner(worker, peer, pass, job->dst, job->len, &total_len);
+	if (unlikely(reason != DP_DROP_COUNT)) {
 		dp_drop(&worker->counters, reason, m);
 		return;
 	}
@@ -220,6 +257,7 @@ static void second_pass(struct dp_worker *worker, struct rte_mbuf *m, struct dp_
 static void decap_group(struct dp_worker *worker, struct rte_mbuf **pkts, unsigned n)
 {
 	struct dp_batch *batch = &worker->open;
+	struct in_pass pass;
 
 	first_pass(worker, pkts, n);
 	dp_worker_mark(worker, DP_STAGE_DECAP, n);
@@ -228,9 +266,11 @@ static void decap_group(struct dp_worker *worker, struct rte_mbuf **pkts, unsign
 	worker->aead_ops->open(worker->aead, batch->jobs, batch->n);
 	dp_worker_mark(worker, DP_STAGE_OPEN, batch->n);
 	dp_burst_count(&worker->counters, DP_BURST_OPEN, batch->n);
+	pass = in_pass_now(
+		dp_tables_filter(worker->tables), wg_allowedips_epoch(worker->tables->allowed_ips));
 	/* A keypair that dies in this pass stays readable: it goes back only with the round's notes. */
 	for (unsigned i = 0; i < batch->n; i++)
-		second_pass(worker, batch->pkts[i], batch->peers[i], batch->keypairs[i],
+		second_pass(worker, &pass, batch->pkts[i], batch->peers[i], batch->keypairs[i],
 			&batch->jobs[i]);
 	dp_deliver_flush(worker);
 }

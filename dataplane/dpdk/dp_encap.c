@@ -24,7 +24,7 @@ static uint32_t padding_of(const struct dp_worker *worker, uint32_t len)
 /* For padding, tag and headers, in the packet and on the path. */
 static bool has_room(const struct dp_peer *peer, const struct rte_mbuf *m, uint32_t sealed_len)
 {
-	return sealed_len + WG_DATA_OVERHEAD_BYTES <= dp_outer_room(&peer->outer) &&
+	return sealed_len + WG_DATA_OVERHEAD_BYTES <= peer->outer.room_bytes &&
 		rte_pktmbuf_tailroom(m) >= DP_TAILROOM_BYTES &&
 		rte_pktmbuf_headroom(m) >= DP_HEADROOM_BYTES;
 }
@@ -114,56 +114,81 @@ static bool may_leave(
 	return false;
 }
 
-/* The data header in front, then the outer ones. Neither depends on what sealing will write, but for a
- * checksum (dp_outer_sum()). */
-static void write_headers(const struct dp_peer *peer, const struct wg_keypair *keypair,
-	const struct cr_aead_job *job, uint8_t ds)
+/*
+ * The data header in front, then the outer ones. Neither depends on what sealing will write, but for a
+ * checksum (dp_outer_sum()).
+ */
+static inline void write_headers(const struct dp_peer *peer, const struct wg_keypair *keypair,
+	uint8_t *data, uint64_t counter, uint32_t payload_len, uint8_t ds)
 {
 	struct wg_data header = {.type_le32 = WG_MESSAGE_DATA,
 		.receiver_index_le32 = keypair->remote_index_le32,
-		.counter_le64 = job->counter};
-	uint8_t *message = job->dst - sizeof(header);
+		.counter_le64 = counter};
+	uint8_t *message = data - sizeof(header);
 
 	memcpy(message, &header, sizeof(header));
-	dp_outer_write(&peer->outer, message - peer->outer.len,
-		job->len + (uint32_t)WG_DATA_OVERHEAD_BYTES, ds);
+	dp_outer_write(&peer->outer, message - peer->outer.len, payload_len, ds);
 }
 
-void dp_encap_one(struct dp_worker *worker, struct dp_peer *peer, struct rte_mbuf *m)
+/* Into the batch: headers, padding, and a job under the next counter. */
+static inline void batch_add(struct dp_batch *batch, struct dp_peer *peer,
+	struct wg_keypair *keypair, struct rte_mbuf *m, uint32_t sealed_len)
 {
-	uint32_t len = rte_pktmbuf_data_len(m), sealed_len = len + padding_of(worker, len);
-	struct wg_keypair *keypair = peer->keypairs.current;
-	struct dp_batch *batch = &worker->seal;
-	struct cr_aead_job *job = &batch->jobs[batch->n];
+	uint32_t len = rte_pktmbuf_data_len(m), payload_len = sealed_len + WG_DATA_OVERHEAD_BYTES;
 	uint8_t *data = rte_pktmbuf_mtod(m, uint8_t *);
+	uint64_t counter = keypair->send_counter;
+	unsigned n = batch->n;
 
-	if (unlikely(peer->outer.generation != worker->generation || peer->outer.len == 0 ||
-		    !keypair || !wg_keypair_may_send(keypair, worker->now_ns) ||
-		    !has_room(peer, m, sealed_len)) &&
-		!may_leave(worker, peer, m, sealed_len))
-		return;
-	/* Now, while it can be read; a keepalive has none. */
-	dp_pkt(m)->ds = len > 0 ? dp_ecn_of(data) : DP_ECN_NOT_ECT;
+	keypair->send_counter = counter + 1;
+	/* The mark is read while it can be; a keepalive has none. */
+	write_headers(peer, keypair, data, counter, payload_len,
+		len > 0 ? dp_ecn_of(data) : DP_ECN_NOT_ECT);
 	/* All that padding can be; the tag will lie over the rest. */
 	memset(data + len, 0, WG_PADDING_BYTES);
-	*job = (struct cr_aead_job){
+	batch->jobs[n] = (struct cr_aead_job){
 		.key = &keypair->send_key,
-		.counter = keypair->send_counter++,
+		.counter = counter,
 		.src = data,
 		.dst = data,
 		.len = sealed_len,
 	};
-	batch->pkts[batch->n] = m;
-	batch->peers[batch->n++] = peer;
-	write_headers(peer, keypair, job, dp_pkt(m)->ds);
+	batch->leaves[n] = (struct dp_leave){
+		.data_off = (uint16_t)(m->data_off - sizeof(struct wg_data) - peer->outer.len),
+		.len = (uint16_t)(payload_len + peer->outer.len),
+		.port = peer->outer.port,
+		.is_plain = peer->outer.is_plain,
+	};
+	batch->pkts[n] = m;
+	batch->peers[n] = peer;
+	batch->n = n + 1;
+}
+
+static __rte_always_inline void encap(
+	struct dp_worker *worker, struct dp_peer *peer, struct rte_mbuf *m)
+{
+	uint32_t len = rte_pktmbuf_data_len(m), sealed_len = len + padding_of(worker, len);
+	struct wg_keypair *keypair = peer->keypairs.current;
+	uint64_t now_ns = worker->now_ns;
+	bool is_fresh = keypair && wg_keypair_is_fresh(keypair, now_ns);
+
+	if (unlikely(!is_fresh || peer->outer.generation != worker->generation ||
+		    !has_room(peer, m, sealed_len)) &&
+		!may_leave(worker, peer, m, sealed_len))
+		return;
+	batch_add(&worker->seal, peer, keypair, m, sealed_len);
 	dp_counter_add(&peer->tx_pkts, 1);
 	dp_counter_add(&peer->tx_bytes, sealed_len + WG_DATA_OVERHEAD_BYTES);
 	dp_counter_add(&worker->counters.sealed_bytes, len);
-	wg_activity_sent(&peer->activity, worker->now_ns, sealed_len > 0);
-	if (wg_keypair_wants_rekey_on_send(keypair, worker->now_ns))
+	wg_activity_sent(&peer->activity, now_ns, sealed_len > 0);
+	if (unlikely(!is_fresh) && wg_keypair_wants_rekey_on_send(keypair, now_ns))
 		dp_worker_want_handshake(worker, peer);
-	if (batch->n == DP_BURST)
+	if (unlikely(worker->seal.n == DP_BURST))
 		dp_encap_flush(worker);
+}
+
+void dp_encap_one(struct dp_worker *worker, struct dp_peer *peer, struct rte_mbuf *m)
+{
+	encap(worker, peer, m);
 }
 
 void dp_encap_flush(struct dp_worker *worker)
@@ -201,20 +226,28 @@ void dp_encap_keepalive(struct dp_worker *worker, struct dp_peer *peer)
  */
 
 /* Pass 1: what it is, and the number of the peer it goes to. Returns DP_DROP_COUNT, or why not. */
-static enum dp_drop route(struct dp_worker *worker, struct rte_mbuf *m, struct in_packet *packet,
-	uint32_t *ret_number)
+static inline enum dp_drop route(
+	struct dp_worker *worker, struct rte_mbuf *m, struct dp_route *to, struct in_packet *odd)
 {
 	const struct wg_allowedips *table = worker->tables->allowed_ips;
+	const uint8_t *ip = rte_pktmbuf_mtod(m, const uint8_t *);
 	uint32_t len = rte_pktmbuf_data_len(m);
 
-	if (in_parse(packet, rte_pktmbuf_mtod(m, const uint8_t *), len) != IN_ERROR_OK ||
-		packet->total_len != len)
-		return DP_DROP_OUT_MALFORMED;
-	if (unlikely(in_filter_keeps_home(packet)))
-		return DP_DROP_OUT_KEPT;
-	*ret_number = packet->version == 4 ? wg_allowedips_lookup4(table, packet->dst)
-					   : wg_allowedips_lookup6(table, packet->dst);
-	return *ret_number == WG_PEER_NONE ? DP_DROP_NO_PEER : DP_DROP_COUNT;
+	if (likely(in_plain4_len(ip, len) == len && len > 0)) {
+		if (unlikely(in_dst_is_refused(ip + 16, BASE_FAMILY_V4)))
+			return DP_DROP_OUT_KEPT;
+		to->number = wg_allowedips_lookup4(table, ip + 16);
+		to->flow = ip[9] == IN_PROTO_UDP ? DP_FLOW_UDP4 : DP_FLOW_NONE;
+	} else {
+		if (in_parse(odd, ip, len) != IN_ERROR_OK || odd->total_len != len)
+			return DP_DROP_OUT_MALFORMED;
+		if (in_filter_keeps_home(odd))
+			return DP_DROP_OUT_KEPT;
+		to->number = odd->version == 4 ? wg_allowedips_lookup4(table, odd->dst)
+					       : wg_allowedips_lookup6(table, odd->dst);
+		to->flow = DP_FLOW_ODD;
+	}
+	return to->number == WG_PEER_NONE ? DP_DROP_NO_PEER : DP_DROP_COUNT;
 }
 
 static unsigned route_all(struct dp_worker *worker, struct rte_mbuf **pkts, unsigned n)
@@ -224,9 +257,9 @@ static unsigned route_all(struct dp_worker *worker, struct rte_mbuf **pkts, unsi
 
 	for (unsigned i = 0; i < n; i++) {
 		struct dp_route *to = &routes[n_routed];
-		enum dp_drop reason = route(worker, pkts[i], &to->packet, &to->number);
+		enum dp_drop reason = route(worker, pkts[i], to, &worker->odd[n_routed]);
 
-		if (reason != DP_DROP_COUNT) {
+		if (unlikely(reason != DP_DROP_COUNT)) {
 			dp_drop(&worker->counters, reason, pkts[i]);
 			continue;
 		}
@@ -248,32 +281,62 @@ static unsigned route_all(struct dp_worker *worker, struct rte_mbuf **pkts, unsi
 	return n_routed;
 }
 
-/* Pass 3: keypairs, and where new flows will be noted. Another owner's peer is not looked into. */
-static void fetch_all(struct dp_worker *worker, unsigned n)
+/* Must this flow be noted, so that its replies are known? Then its place is fetched. */
+static inline uint8_t look_at_flow(struct dp_worker *worker, const struct dp_peer *peer,
+	const struct in_flows_now *flows, struct rte_mbuf *m, struct dp_route *to,
+	struct in_packet *odd)
 {
-	struct dp_route *routes = worker->routes;
+	const uint8_t *ip = rte_pktmbuf_mtod(m, const uint8_t *);
+
+	if (likely(to->flow == DP_FLOW_NONE ||
+		    (to->flow == DP_FLOW_UDP4 &&
+			    in_flow_is_noted_udp4(flows, &peer->flow_memo, ip))))
+		return DP_FLOW_NONE;
+	if (to->flow == DP_FLOW_UDP4 && in_parse(odd, ip, rte_pktmbuf_data_len(m)) != IN_ERROR_OK)
+		return DP_FLOW_NONE;
+	if (!in_flow_is_new(worker->flows, &peer->flow_memo, odd, worker->now_ns))
+		return DP_FLOW_NONE;
+	in_flows_prefetch(worker->flows, odd);
+	return DP_FLOW_NEW;
+}
+
+/* Pass 3: keypairs, and where new flows will be noted. Another owner's peer is not looked into. */
+static void fetch_all(struct dp_worker *worker, struct rte_mbuf **pkts, unsigned n)
+{
+	struct in_flows_now flows = in_flows_now(worker->flows, worker->now_ns);
+	unsigned id = worker->id;
 
 	for (unsigned i = 0; i < n; i++) {
-		struct dp_peer *peer = routes[i].peer;
+		struct dp_route *to = &worker->routes[i];
 
-		if (unlikely(!peer || peer->owner != worker->id)) {
-			routes[i].peer = NULL;
+		if (unlikely(!to->peer || to->peer->owner != id)) {
+			to->peer = NULL;
 			continue;
 		}
-		rte_prefetch0(peer->keypairs.current);
-		routes[i].is_flow_new = in_flow_is_new(
-			worker->flows, &peer->flow_memo, &routes[i].packet, worker->now_ns);
-		if (unlikely(routes[i].is_flow_new))
-			in_flows_prefetch(worker->flows, &routes[i].packet);
+		rte_prefetch0(to->peer->keypairs.current);
+		to->flow = look_at_flow(worker, to->peer, &flows, pkts[i], to, &worker->odd[i]);
+	}
+}
+
+/* A packet's first bytes, and where its headers will be. */
+static void fetch_pkts(struct rte_mbuf **pkts, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		const uint8_t *ip = rte_pktmbuf_mtod(pkts[i], const uint8_t *);
+
+		rte_prefetch0(ip);
+		rte_prefetch0(ip - RTE_CACHE_LINE_SIZE);
 	}
 }
 
 static void encap_group(struct dp_worker *worker, struct rte_mbuf **pkts, unsigned n)
 {
 	struct dp_route *routes = worker->routes;
-	unsigned n_routed = route_all(worker, pkts, n);
+	unsigned n_routed;
 
-	fetch_all(worker, n_routed);
+	fetch_pkts(pkts, n);
+	n_routed = route_all(worker, pkts, n);
+	fetch_all(worker, pkts, n_routed);
 	for (unsigned i = 0; i < n_routed; i++) {
 		struct dp_peer *peer = routes[i].peer;
 
@@ -281,10 +344,10 @@ static void encap_group(struct dp_worker *worker, struct rte_mbuf **pkts, unsign
 			dp_drop(&worker->counters, DP_DROP_NO_PEER, pkts[i]);
 			continue;
 		}
-		if (unlikely(routes[i].is_flow_new))
+		if (unlikely(routes[i].flow == DP_FLOW_NEW))
 			in_flows_note(
-				worker->flows, &peer->flow_memo, &routes[i].packet, worker->now_ns);
-		dp_encap_one(worker, peer, pkts[i]);
+				worker->flows, &peer->flow_memo, &worker->odd[i], worker->now_ns);
+		encap(worker, peer, pkts[i]);
 	}
 	dp_encap_flush(worker);
 }
@@ -306,8 +369,6 @@ unsigned dp_encap_poll(struct dp_worker *worker)
 		dp_worker_mark_idle(worker);
 		return 0;
 	}
-	for (unsigned i = 0; i < n; i++)
-		rte_prefetch0(rte_pktmbuf_mtod(pkts[i], void *));
 	dp_counter_add(&worker->counters.host_rx_pkts, n);
 	if (unlikely(wg_allowedips_is_large(worker->tables->allowed_ips)))
 		dp_ahead(worker, pkts, n);

@@ -83,6 +83,7 @@ static void make4(struct dp_outer *outer, const struct dp_nexthop *nexthop,
 	const struct dp_from *from, uint16_t listen_port)
 {
 	uint8_t *ip = outer->header + DP_ETH_BYTES, *udp = ip + DP_IP4_BYTES;
+	uint32_t sum = 0;
 
 	base_store_be16(outer->header + 12, ETHERTYPE_IP4);
 	ip[0] = 0x45;
@@ -92,9 +93,10 @@ static void make4(struct dp_outer *outer, const struct dp_nexthop *nexthop,
 	ip[9] = IN_PROTO_UDP;
 	memcpy(ip + 12, nexthop->src_addr.bytes, 4);
 	memcpy(ip + 16, from->addrs, 4);
-	outer->sum = 0;
 	for (unsigned i = 0; i < DP_IP4_BYTES; i += 2)
-		outer->sum += base_load_be16(ip + i);
+		sum += base_load_be16(ip + i);
+	sum = (sum & 0xffff) + (sum >> 16);
+	outer->sum = (uint16_t)((sum & 0xffff) + (sum >> 16));
 	base_store_be16(udp, listen_port);
 	memcpy(udp + 2, &from->port_be16, 2);
 	outer->len = DP_ETH_BYTES + DP_IP4_BYTES + DP_UDP_BYTES;
@@ -136,7 +138,6 @@ void dp_outer_make(struct dp_outer *outer, const struct dp_nexthop *nexthop,
 {
 	memset(outer, 0, sizeof(*outer));
 	outer->state = (uint8_t)nexthop->state;
-	outer->mtu_bytes = nexthop->mtu_bytes;
 	outer->port = nexthop->port;
 	if (nexthop->state != DP_NEXTHOP_OK && nexthop->state != DP_NEXTHOP_UNRESOLVED)
 		return;
@@ -146,6 +147,10 @@ void dp_outer_make(struct dp_outer *outer, const struct dp_nexthop *nexthop,
 		make4(outer, nexthop, from, listen_port);
 	else
 		make6(outer, nexthop, from, listen_port, flow_seed);
+	outer->is_plain = dp_outer_is4(outer) && nexthop->state == DP_NEXTHOP_OK;
+	if (nexthop->mtu_bytes + DP_ETH_BYTES > outer->len)
+		outer->room_bytes = (uint16_t)RTE_MIN(
+			nexthop->mtu_bytes + DP_ETH_BYTES - outer->len, UINT16_MAX);
 }
 
 void dp_outer_write6(const struct dp_outer *outer, uint8_t *frame, uint32_t payload_len, uint8_t ds)

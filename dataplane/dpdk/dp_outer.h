@@ -96,9 +96,10 @@ struct dp_outer {
 	uint8_t state; /* enum dp_nexthop_state */
 	uint64_t
 		generation; /* of the underlay view it was made from; 0: of none, or the end moved */
-	uint32_t sum;       /* of what the checksum covers and does not change by packet */
-	uint16_t mtu_bytes;
+	uint16_t sum;       /* IPv4: of the header's words that are the same in each packet */
+	uint16_t room_bytes; /* the largest UDP payload that fits the path; 0: not prepared */
 	uint16_t port;
+	bool is_plain; /* whole as dp_outer_write() makes it, and its neighbour is known */
 	uint64_t
 		made_round; /* its worker's, while generation is 0 for want of room to ask for a gateway */
 };
@@ -116,12 +117,6 @@ static inline void dp_outer_forget(struct dp_outer *outer)
 {
 	outer->generation = 0;
 	outer->made_round = 0;
-}
-
-/** The largest UDP payload that fits the path. */
-static inline uint32_t dp_outer_room(const struct dp_outer *outer)
-{
-	return outer->mtu_bytes + DP_ETH_BYTES - outer->len;
 }
 
 static inline bool dp_outer_is4(const struct dp_outer *outer)

@@ -70,7 +70,7 @@ static void check_outer(const char *to, const char *src)
 	struct dp_outer outer;
 
 	make(&outer, to, src, SEED);
-	assert_int_equal(dp_outer_room(&outer), 1500u + DP_ETH_BYTES - outer.len);
+	assert_int_equal(outer.room_bytes, 1500u + DP_ETH_BYTES - outer.len);
 	for (uint32_t len = 1; len < 1440; len++) {
 		uint8_t field = ds[len % BASE_ARRAY_LEN(ds)];
 

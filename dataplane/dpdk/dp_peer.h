@@ -67,11 +67,13 @@ struct dp_peer {
 	dp_counter rx_bytes, rx_pkts;
 	struct wg_allowedips_memo4 source4; /* owner only */
 
-	struct wg_allowedips_memo6 source6; /* owner only */
+	/* And this, owner only: what the last packet passed; then what other packets need. */
+	struct in_pass_memo pass_memo;
+	struct wg_allowedips_memo6 source6;
 	_Atomic uint64_t path_since_ns;
 
 	/* Owner only: what the filter's rules said of the last datagram from here. */
-	struct in_rule_memo rule_memo __rte_cache_aligned;
+	struct in_rule_memo rule_memo;
 
 	/* Owner only. */
 	struct rte_mbuf *staged_first, *staged_last; /* linked by mbuf->next */
@@ -83,28 +85,30 @@ struct dp_peer {
 
 	/* Handshake thread; readers of the atomic ones: control. */
 	struct wg_peer *wg;
-	bool is_leaving; /* its owner was told to DETACH */
-	bool is_probed;
 	uint64_t path_wanted_ns; /* when control was last told; 0: not since it had a path */
 	uint64_t initiated_ns;   /* when our last initiation left; 0: answered */
 	_Atomic uint64_t last_handshake_ns;
 	_Atomic uint64_t handshakes;
 	_Atomic uint32_t rtt_us;
+	bool is_leaving; /* its owner was told to DETACH */
+	bool is_probed;
 
 	/* Control only. */
 	struct cr_key public_key;
 	struct base_prefix *prefixes;
-	size_t n_prefixes;
+	uint32_t n_prefixes;
+	bool is_in_change; /* the change in work sets or removes it */
+	bool has_probes;   /* is_probed */
 	struct dp_peer *hash_next;
-	bool is_in_change;         /* the change in work sets or removes it */
-	bool has_probes;           /* is_probed */
 	struct base_endpoint path; /* what dp_peer_path() said last */
 } __rte_cache_aligned;
 static_assert(offsetof(struct dp_peer, outer) == 64, "sealing and opening share one line");
 static_assert(offsetof(struct dp_peer, outer.generation) == 128, "and sealing two more");
 static_assert(offsetof(struct dp_peer, from) == 192, "opening one more");
-static_assert(offsetof(struct dp_peer, source6) <= 256, "as far as here");
-static_assert(sizeof(((struct dp_peer *)0)->rule_memo) <= 64, "and, for datagrams, one line more");
+static_assert(offsetof(struct dp_peer, pass_memo) == 256, "and a part of the next");
+/* Peers lie side by side: were their size an even number of lines, some sets of the cache would hold all lines 0. */
+static_assert(
+	sizeof(struct dp_peer) / RTE_CACHE_LINE_SIZE % 2 == 1, "spread over the cache's sets");
 
 /** Control's peers: by public key, and by number. */
 struct dp_peers {

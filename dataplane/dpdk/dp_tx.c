@@ -62,11 +62,9 @@ bool dp_tx_prepare(struct dp_worker *worker, struct dp_outer *outer, const struc
 static void send_burst(struct dp_worker *worker, uint16_t port, struct dp_tx_buffer *buffer)
 {
 	struct dp_port *out = &worker->ports[port];
-	uint64_t bytes = 0;
+	uint64_t bytes = buffer->bytes;
 	unsigned sent;
 
-	for (unsigned i = 0; i < buffer->n; i++)
-		bytes += rte_pktmbuf_pkt_len(buffer->pkts[i]);
 	if (dp_tap_is_on(&worker->counters.tap))
 		sent = dp_trace_send(worker, port, buffer->pkts, buffer->n);
 	else
@@ -111,6 +109,7 @@ static void send_buffer(struct dp_worker *worker, uint16_t port)
 	else
 		lend_burst(worker, port, buffer);
 	buffer->n = 0;
+	buffer->bytes = 0;
 }
 
 static inline void push(struct dp_worker *worker, uint16_t port, struct rte_mbuf *m)
@@ -118,6 +117,7 @@ static inline void push(struct dp_worker *worker, uint16_t port, struct rte_mbuf
 	struct dp_tx_buffer *buffer = &worker->tx[port];
 
 	buffer->pkts[buffer->n++] = m;
+	buffer->bytes += rte_pktmbuf_pkt_len(m);
 	if (buffer->n == worker->ports[port].tx_burst)
 		send_buffer(worker, port);
 }
@@ -202,14 +202,11 @@ static void wait_for_neighbour(struct dp_worker *worker, struct rte_mbuf *m)
 		(struct dp_waiting){.pkt = m, .since_ns = worker->now_ns};
 }
 
-/* @len bytes of payload, behind headers that are written. */
-static inline void send_written(
-	struct dp_worker *worker, const struct dp_outer *outer, struct rte_mbuf *m, uint32_t len)
+/* A whole frame. */
+static inline void send_frame(
+	struct dp_worker *worker, const struct dp_outer *outer, struct rte_mbuf *m)
 {
-	m->data_off = (uint16_t)(m->data_off - outer->len);
-	m->data_len = (uint16_t)(len + outer->len);
-	m->pkt_len = len + outer->len;
-	dp_outer_sum(outer, rte_pktmbuf_mtod(m, uint8_t *), len);
+	dp_outer_sum(outer, rte_pktmbuf_mtod(m, uint8_t *), rte_pktmbuf_data_len(m) - outer->len);
 	if (likely(outer->state == DP_NEXTHOP_OK))
 		push(worker, outer->port, m);
 	else
@@ -221,17 +218,25 @@ void dp_tx_payload(struct dp_worker *worker, const struct dp_outer *outer, struc
 	uint32_t len = rte_pktmbuf_data_len(m);
 
 	dp_outer_write(outer, rte_pktmbuf_mtod(m, uint8_t *) - outer->len, len, dp_pkt(m)->ds);
-	send_written(worker, outer, m, len);
+	m->data_off = (uint16_t)(m->data_off - outer->len);
+	m->data_len = (uint16_t)(len + outer->len);
+	m->pkt_len = len + outer->len;
+	send_frame(worker, outer, m);
 }
 
 void dp_tx_sealed(struct dp_worker *worker, const struct dp_batch *batch)
 {
 	for (unsigned i = 0; i < batch->n; i++) {
+		const struct dp_leave *leave = &batch->leaves[i];
 		struct rte_mbuf *m = batch->pkts[i];
 
-		m->data_off = (uint16_t)(m->data_off - sizeof(struct wg_data));
-		send_written(worker, &batch->peers[i]->outer, m,
-			batch->jobs[i].len + (uint32_t)WG_DATA_OVERHEAD_BYTES);
+		m->data_off = leave->data_off;
+		m->data_len = leave->len;
+		m->pkt_len = leave->len;
+		if (likely(leave->is_plain))
+			push(worker, leave->port, m);
+		else
+			send_frame(worker, &batch->peers[i]->outer, m);
 	}
 }
 

@@ -85,25 +85,42 @@ struct dp_note {
 };
 static_assert(sizeof(struct dp_note) % 4 == 0, "rte_ring_elem's rule");
 
+/** How a packet leaves once it is sealed: fixed when its headers are written. */
+struct dp_leave {
+	uint16_t data_off; /* of the frame, in its mbuf */
+	uint16_t len;      /* bytes of the frame */
+	uint16_t port;
+	bool is_plain; /* else dp_tx_sealed() has more to do */
+};
+
 struct dp_batch {
 	unsigned n;
 	struct rte_mbuf *pkts[DP_BURST];
 	struct dp_peer *peers[DP_BURST];
-	struct wg_keypair *keypairs[DP_BURST];
+	struct wg_keypair *keypairs[DP_BURST]; /* to open */
+	struct dp_leave leaves[DP_BURST];      /* to seal */
 	struct cr_aead_job jobs[DP_BURST];
 };
 
 struct dp_tx_buffer {
 	unsigned n;
+	uint32_t bytes;
 	struct rte_mbuf *pkts[DP_BURST]; /* of which the port takes tx_burst at a time */
+};
+
+/** What is known of an inner packet's flow. */
+enum dp_flow {
+	DP_FLOW_NONE, /* needs no note, or has one */
+	DP_FLOW_UDP4, /* plain UDP over IPv4, not looked for yet */
+	DP_FLOW_ODD,  /* another, the same; its packet is in worker->odd */
+	DP_FLOW_NEW,  /* to be noted; its packet is there */
 };
 
 /** Where an inner packet goes; between the passes of dp_encap(). */
 struct dp_route {
-	struct in_packet packet;
 	struct dp_peer *peer;
 	uint32_t number;
-	bool is_flow_new;
+	uint8_t flow; /* enum dp_flow */
 };
 
 /** A receive queue to poll. */
@@ -160,6 +177,7 @@ struct dp_worker {
 	struct in_flows *flows;
 	struct dp_batch open, seal;
 	struct dp_route routes[DP_GROUP];
+	struct in_packet odd[DP_GROUP]; /* of those that are no plain IPv4, or whose flow is new */
 	struct dp_tx_buffer tx[DP_PORTS_MAX];
 	struct rte_mbuf *to_host[DP_BURST];
 	unsigned n_to_host;

@@ -379,6 +379,7 @@ static void remember(struct in_flows *flows, const struct flow_key *key, uint32_
 	} else if (is_alive(bucket, place, tick)) {
 		add_one64(&flows->evicted);
 		/* Its memo is void, wherever that is. No 2^32 of them fit into one epoch's time. */
+		flows->epoch.has_evicted = true;
 		flows->epoch.evictions[group_of(flows, mark)]++;
 	}
 	bucket->marks[place] = mark;
@@ -399,7 +400,7 @@ static struct in_flow_memo memo_of(const struct in_flows *flows, const struct fl
 
 	/* A key is what comes back: its source is where the packet goes. */
 	return (struct in_flow_memo){
-		.flow = is_v4 ? key->dst.w[0] << 32 | key->src.w[0] : sum,
+		.flow = is_v4 ? key->src.w[0] << 32 | key->dst.w[0] : sum,
 		.epoch = epoch_of(flows, group),
 		.ports = (uint32_t)key->dst_port << 16 | key->src_port,
 		.group = group,
@@ -499,12 +500,18 @@ static bool needs_header(uint8_t proto)
 	return is_common(proto) || proto == IN_PROTO_SCTP;
 }
 
-/* By a rule, or, of number IN_RULE_NONE, by none. */
-static void count(const struct in_filter *filter, const struct in_flows *flows, uint32_t rule)
+/* This reader's, of a rule, or, for IN_RULE_NONE, of none. */
+static _Atomic uint64_t *counter_of(
+	const struct in_filter *filter, const struct in_flows *flows, uint32_t rule)
 {
 	size_t at = rule == IN_RULE_NONE ? filter->n_rules : rule;
 
-	add_one64(&filter->hits[flows->reader * filter->n_counters + at]);
+	return &filter->hits[flows->reader * filter->n_counters + at];
+}
+
+static void count(const struct in_filter *filter, const struct in_flows *flows, uint32_t rule)
+{
+	add_one64(counter_of(filter, flows, rule));
 }
 
 static bool is_memo_of(const struct in_rule_memo *memo, const struct in_filter *filter,
@@ -603,4 +610,32 @@ enum in_verdict in_filter_inbound(const struct in_filter *filter, struct in_flow
 	}
 	count(filter, flows, rule);
 	return rule == IN_RULE_NONE ? IN_VERDICT_NO_RULE : IN_VERDICT_ACCEPT;
+}
+
+struct in_pass in_pass_now(const struct in_filter *filter, uint32_t epoch)
+{
+	return (struct in_pass){.filter = filter, .number = filter->number, .epoch = epoch};
+}
+
+void in_pass_note4(struct in_pass_memo *memo, const struct in_pass *pass,
+	const struct in_rule_memo *rule, const struct in_flows *flows, const uint8_t *ip)
+{
+	_Atomic uint64_t *hits = NULL;
+
+	if (ip[9] == IN_PROTO_UDP) {
+		/* The rule of this packet: in_filter_inbound() remembers each datagram's. */
+		if (rule->rule == IN_RULE_NONE)
+			return;
+		hits = counter_of(pass->filter, flows, rule->rule);
+	} else if (in_pass_is_opening(ip)) {
+		return;
+	}
+	*memo = (struct in_pass_memo){
+		.filter = pass->number,
+		.addrs = base_load_le64(ip + 12),
+		.hits = hits,
+		.ports = base_load_be32(ip + 20),
+		.epoch = pass->epoch,
+		.proto = ip[9],
+	};
 }

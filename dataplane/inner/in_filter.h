@@ -11,6 +11,7 @@
 #ifndef IN_FILTER_H
 #define IN_FILTER_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -106,7 +107,8 @@ static inline bool in_filter_keeps_home(const struct in_packet *packet)
  * peer and table; zeroed: none.
  */
 struct in_flow_memo {
-	uint64_t flow;  /* IPv4: both addresses; IPv6: fingerprint of all that makes the flow */
+	uint64_t
+		flow; /* IPv4: both addresses as in the header; IPv6: fingerprint of all that makes the flow */
 	uint64_t epoch; /* of its group when it was noted */
 	uint32_t ports;
 	uint16_t group;
@@ -123,6 +125,7 @@ struct in_flow_memo {
 struct in_flows_epoch {
 	uint64_t number; /* in the upper half, never 0 there; the lower one is the group's */
 	uint64_t end_ns;
+	bool has_evicted; /* ever; else there is no need to look into these: */
 	uint32_t evictions[IN_FLOW_GROUPS];
 };
 
@@ -136,7 +139,36 @@ static inline bool in_flow_is_noted4(const struct in_flows_epoch *epoch,
 		now_ns < epoch->end_ns &&
 		memo->ports == ((uint32_t)packet->src_port << 16 | packet->dst_port) &&
 		memo->flow ==
-		((uint64_t)base_load_le32(packet->src) << 32 | base_load_le32(packet->dst));
+		((uint64_t)base_load_le32(packet->dst) << 32 | base_load_le32(packet->src));
+}
+
+/** What a burst has to know of the flows to ask for the memos of its packets. */
+struct in_flows_now {
+	uint64_t number;           /* of the epoch; 0: it is over, no memo holds */
+	const uint32_t *evictions; /* NULL: there were none */
+};
+
+static inline struct in_flows_now in_flows_now(const struct in_flows *flows, uint64_t now_ns)
+{
+	const struct in_flows_epoch *epoch = (const struct in_flows_epoch *)flows;
+
+	return (struct in_flows_now){
+		.number = now_ns < epoch->end_ns ? epoch->number : 0,
+		.evictions = epoch->has_evicted ? epoch->evictions : NULL,
+	};
+}
+
+/** in_flow_is_noted4() of a packet of UDP that in_plain4_len() knows, at its header. */
+static inline bool in_flow_is_noted_udp4(
+	const struct in_flows_now *flows, const struct in_flow_memo *memo, const uint8_t *ip)
+{
+	uint64_t number = flows->number;
+
+	if (__builtin_expect(flows->evictions != NULL, 0))
+		number |= flows->evictions[memo->group];
+	return memo->epoch == number && memo->flow == base_load_le64(ip + 12) &&
+		memo->ports == base_load_be32(ip + 20) && memo->proto == IN_PROTO_UDP &&
+		memo->version == BASE_FAMILY_V4;
 }
 
 /** Remember what the replies of an outbound packet will look like. */
@@ -163,6 +195,58 @@ static inline void in_filter_outbound(struct in_flows *flows, struct in_flow_mem
 	if (in_flow_is_new(flows, memo, packet, now_ns))
 		in_flows_note(flows, memo, packet, now_ns);
 }
+
+/**
+ * The last inbound flow of one peer that passed in_filter_inbound() by a rule or as a part of a TCP connection: the
+ * next packet of that flow is asked nothing and counted where this one was, as long as nothing that was asked has
+ * changed. Only for packets that in_plain4_len() knows, at their header. Zeroed: none.
+ */
+struct in_pass_memo {
+	uint64_t filter;        /* its number */
+	uint64_t addrs;         /* as in the header */
+	_Atomic uint64_t *hits; /* of the rule; NULL: nothing is counted */
+	uint32_t ports;
+	uint32_t epoch;
+	uint8_t proto;
+};
+
+/** What a burst asks, read before anything is asked of it; @epoch: the caller's, of what else it asks. */
+struct in_pass {
+	const struct in_filter *filter;
+	uint64_t number;
+	uint32_t epoch;
+};
+
+struct in_pass in_pass_now(const struct in_filter *filter, uint32_t epoch);
+
+/* A TCP packet that opens a connection is judged apart from all others of its flow. */
+static inline bool in_pass_is_opening(const uint8_t *ip)
+{
+	return ip[9] == IN_PROTO_TCP && (ip[33] & (IN_TCP_SYN | IN_TCP_ACK)) == IN_TCP_SYN;
+}
+
+/** Does this packet pass like the last one? Owner's thread. */
+static inline bool in_pass_is_known4(
+	const struct in_pass_memo *memo, const struct in_pass *pass, const uint8_t *ip)
+{
+	if (memo->filter != pass->number || memo->epoch != pass->epoch ||
+		memo->addrs != base_load_le64(ip + 12) || memo->ports != base_load_be32(ip + 20) ||
+		memo->proto != ip[9] || in_pass_is_opening(ip))
+		return false;
+	/* Relaxed: one writer, and nothing hangs on it. */
+	if (memo->hits)
+		atomic_store_explicit(memo->hits,
+			atomic_load_explicit(memo->hits, memory_order_relaxed) + 1,
+			memory_order_relaxed);
+	return true;
+}
+
+/**
+ * This packet was accepted just now, @rule being its peer's memo then. Not every one is remembered: a reply has to be
+ * seen by its flow.
+ */
+void in_pass_note4(struct in_pass_memo *memo, const struct in_pass *pass,
+	const struct in_rule_memo *rule, const struct in_flows *flows, const uint8_t *ip);
 
 /** Bring the place of a flow that will be noted into the cache. */
 void in_flows_prefetch(const struct in_flows *flows, const struct in_packet *packet);

@@ -629,6 +629,67 @@ static void memo_twin(void **state)
 
 #define with_bed(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
+/* What has passed is known again by all that made it pass, and an opening of a connection never. */
+static void passed_flow_is_known(void **state)
+{
+	static const unsigned parts[] = {9, 12, 15, 16, 19, 20, 21, 22, 23};
+	uint8_t ip[40] = {0x45, 0, 0, 40, 1, 2, 0x40, 0, 64, IN_PROTO_UDP, 9, 9, 10, 9, 0, 2, 10, 9,
+		0, 1, 1, 2, 3, 4};
+	struct bed *bed = *state;
+	struct in_rule_memo rule = {.rule = 0};
+	struct in_pass_memo memo = {0};
+	struct in_pass pass = in_pass_now(bed->ports, 7), other = pass;
+	uint64_t hits = in_filter_hits(bed->ports, 0);
+
+	assert_int_equal(in_plain4_len(ip, sizeof(ip)), sizeof(ip));
+	assert_false(in_pass_is_known4(&memo, &pass, ip));
+	in_pass_note4(&memo, &pass, &rule, bed->flows, ip);
+	assert_true(in_pass_is_known4(&memo, &pass, ip));
+	assert_int_equal(in_filter_hits(bed->ports, 0), hits + 1);
+	other.epoch++;
+	assert_false(in_pass_is_known4(&memo, &other, ip));
+	other = in_pass_now(bed->none, 7);
+	assert_false(in_pass_is_known4(&memo, &other, ip));
+	for (size_t i = 0; i < BASE_ARRAY_LEN(parts); i++) {
+		ip[parts[i]] ^= 1;
+		if (in_pass_is_known4(&memo, &pass, ip))
+			fail_msg("another byte %u is not seen", parts[i]);
+		ip[parts[i]] ^= 1;
+	}
+	assert_int_equal(in_filter_hits(bed->ports, 0), hits + 1);
+	/* A reply's flow has to see it. */
+	memo = (struct in_pass_memo){0};
+	rule.rule = IN_RULE_NONE;
+	in_pass_note4(&memo, &pass, &rule, bed->flows, ip);
+	assert_false(in_pass_is_known4(&memo, &pass, ip));
+}
+
+static void passed_connection_is_known(void **state)
+{
+	uint8_t ip[40] = {0x45, 0, 0, 40, 1, 2, 0x40, 0, 64, IN_PROTO_TCP, 9, 9, 10, 9, 0, 2, 10, 9,
+		0, 1, 1, 2, 3, 4};
+	struct bed *bed = *state;
+	struct in_rule_memo rule = {.rule = 0};
+	struct in_pass_memo memo = {0};
+	struct in_pass pass = in_pass_now(bed->ports, 7);
+	uint64_t hits = in_filter_hits(bed->ports, 0);
+
+	ip[33] = IN_TCP_ACK;
+	in_pass_note4(&memo, &pass, &rule, bed->flows, ip);
+	assert_true(in_pass_is_known4(&memo, &pass, ip));
+	ip[33] = IN_TCP_SYN;
+	assert_false(in_pass_is_known4(&memo, &pass, ip));
+	ip[33] = IN_TCP_SYN | IN_TCP_ACK;
+	assert_true(in_pass_is_known4(&memo, &pass, ip));
+	/* Nor is one that a rule let in remembered for all that follow. */
+	memo = (struct in_pass_memo){0};
+	ip[33] = IN_TCP_SYN;
+	in_pass_note4(&memo, &pass, &rule, bed->flows, ip);
+	ip[33] = IN_TCP_ACK;
+	assert_false(in_pass_is_known4(&memo, &pass, ip));
+	assert_int_equal(in_filter_hits(bed->ports, 0), hits);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -645,6 +706,8 @@ int main(void)
 		cmocka_unit_test(tables_differ_in_their_secret),
 		cmocka_unit_test(bad_rules_are_refused),
 		cmocka_unit_test(each_bit_of_a_key_counts),
+		with_bed(passed_flow_is_known),
+		with_bed(passed_connection_is_known),
 		with_bed(rules_twin),
 		with_bed(flows_twin),
 		with_bed(memo_twin),

@@ -109,6 +109,28 @@ static inline enum in_error in_check_length(
 enum in_error in_parse_any(struct in_packet *ret_packet, const uint8_t *data, uint32_t len);
 
 /**
+ * The total length of an IPv4 packet that is as plain as can be: no options, no fragment, TCP or UDP with its whole
+ * header, all within @len. 0: something else, in_parse() knows.
+ */
+static inline uint32_t in_plain4_len(const uint8_t *data, uint32_t len)
+{
+	uint32_t total;
+	uint64_t first;
+
+	if (len < 28)
+		return 0;
+	first = base_load_le64(data);
+	/* Version and header length are 0x45; neither "more fragments" nor an offset in bytes 6 and 7. */
+	if ((first & UINT64_C(0xff3f0000000000ff)) != 0x45)
+		return 0;
+	total = base_load_be16(data + 2);
+	if (total > len || total < (data[9] == IN_PROTO_TCP ? 40u : 28u) ||
+		(data[9] != IN_PROTO_TCP && data[9] != IN_PROTO_UDP))
+		return 0;
+	return total;
+}
+
+/**
  * What nearly all packets are: TCP or UDP right behind an IPv4 header without options or an IPv6
  * header, no fragment, all lengths as they should be. False: in_parse_any() has to look.
  */

@@ -404,10 +404,13 @@ static void plain_twin(void **state)
 		if (rand() % 2)
 			data[data[0] == 0x60 ? 6 : 9] = rand() % 2 ? IN_PROTO_TCP : IN_PROTO_UDP;
 		if (len < 28 || !in_parse_plain(&plain, data, len)) {
+			assert_int_equal(in_plain4_len(data, len), 0);
 			n_odd++;
 			continue;
 		}
 		n_plain++;
+		assert_int_equal(in_plain4_len(data, len),
+			plain.version == BASE_FAMILY_V4 ? plain.total_len : 0);
 		assert_int_equal(in_parse_any(&any, data, len), IN_ERROR_OK);
 		assert_ptr_equal(plain.src, any.src);
 		assert_ptr_equal(plain.dst, any.dst);

@@ -94,6 +94,17 @@ static inline bool wg_keypair_may_send(const struct wg_keypair *keypair, uint64_
 		keypair->send_counter < WG_REJECT_AFTER_MSGS;
 }
 
+/**
+ * Neither old nor worn: it may send and wants no rekey, whoever began, also after one message more. What nearly
+ * all are, told by two comparisons; of another the calls around have to be asked.
+ */
+static inline bool wg_keypair_is_fresh(const struct wg_keypair *keypair, uint64_t now_ns)
+{
+	/* Signed: one may be born "after" now, see above. */
+	return (int64_t)(now_ns - keypair->birth_ns) < (int64_t)WG_REKEY_AFTER_NS &&
+		keypair->send_counter < WG_REKEY_AFTER_MSGS;
+}
+
 /** May open: younger than WG_REJECT_AFTER_NS. The counter's limit is the replay window's. */
 static inline bool wg_keypair_may_receive(const struct wg_keypair *keypair, uint64_t now_ns)
 {

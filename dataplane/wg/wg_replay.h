@@ -39,13 +39,13 @@ static inline bool wg_replay_accept(struct wg_replay *replay, uint64_t counter)
 	if (counter >= WG_REJECT_AFTER_MSGS)
 		return false;
 	if (counter >= replay->next) {
-		uint64_t newest_word = replay->next ? (replay->next - 1) / 64 : 0;
-		uint64_t fresh = word - newest_word;
+		/* The first word that nothing has been remembered in; none is cleared twice. */
+		uint64_t fresh = (replay->next + 63) / 64;
 
-		if (fresh > WG_REPLAY_WORDS)
-			fresh = WG_REPLAY_WORDS;
-		for (uint64_t i = 1; i <= fresh; i++)
-			replay->words[(newest_word + i) % WG_REPLAY_WORDS] = 0;
+		if (__builtin_expect(word >= fresh + WG_REPLAY_WORDS, 0))
+			fresh = word - WG_REPLAY_WORDS + 1;
+		for (; fresh <= word; fresh++)
+			replay->words[fresh % WG_REPLAY_WORDS] = 0;
 		replay->next = counter + 1;
 	} else if (replay->next - 1 - counter >= WG_REPLAY_WINDOW_MSGS ||
 		replay->words[word % WG_REPLAY_WORDS] & bit) {
