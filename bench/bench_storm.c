@@ -36,6 +36,13 @@ struct stream {
 	uint64_t out_of_order;
 };
 
+/* Who did not get to run, and for how long: a machine that is not ours alone loses packets for us. */
+struct watch {
+	uint64_t rounds, rounds_ns; /* the worker's, and when they last went on */
+	uint64_t turn_ns;
+	uint64_t worker_stall_ns, network_stall_ns; /* the longest */
+};
+
 struct storm {
 	struct dp *dp;
 	struct rte_ring *host_ring;
@@ -47,6 +54,7 @@ struct storm {
 	uint64_t random;
 	uint32_t cursor, n_answered;
 	uint64_t initiations, cookies;
+	struct watch watch;
 };
 
 __attribute__((noreturn, format(printf, 1, 2))) static void die(const char *fmt, ...)
@@ -260,10 +268,25 @@ static void got_frame(struct storm *storm, struct rte_mbuf *m, uint64_t now_ns)
 	storm->n_answered += !was_answered && storm->fleet.members[i].is_answered;
 }
 
+static void watch(struct storm *storm, uint64_t now_ns)
+{
+	uint64_t rounds = dp_counter_get(&storm->dp->workers[0].counters.rounds);
+	struct watch *watch = &storm->watch;
+
+	if (rounds != watch->rounds)
+		watch->rounds_ns = now_ns;
+	watch->rounds = rounds;
+	watch->worker_stall_ns = RTE_MAX(watch->worker_stall_ns, now_ns - watch->rounds_ns);
+	if (watch->turn_ns)
+		watch->network_stall_ns = RTE_MAX(watch->network_stall_ns, now_ns - watch->turn_ns);
+	watch->turn_ns = now_ns;
+}
+
 static void take_all(struct storm *storm, uint64_t now_ns)
 {
 	struct rte_mbuf *m;
 
+	watch(storm, now_ns);
 	while (rte_ring_dequeue(dp_test_port_tx(storm->dp, 0, 0), (void **)&m) == 0) {
 		got_frame(storm, m, now_ns);
 		rte_pktmbuf_free(m);
@@ -439,14 +462,18 @@ static void print_row(const struct storm *storm, uint64_t took_ns, bool as_json)
 	printf(as_json ? "{\"bench\":\"handshake\",\"row\":\"storm\",\"peers\":%u,\"answered\":%u,"
 			 "\"seconds\":%.2f,\"answers_per_s\":%.0f,\"initiations\":%llu,"
 			 "\"cookies\":%llu,\"tunnel_sent_pkts\":%llu,\"tunnel_lost_pkts\":%lld,"
-			 "\"tunnel_out_of_order_pkts\":%llu}\n"
+			 "\"tunnel_out_of_order_pkts\":%llu,\"worker_stall_ms\":%.1f,"
+			 "\"network_stall_ms\":%.1f}\n"
 		       : "storm   %u peers at once: %u answered in %.2f s, %.0f a second; %llu "
 			 "initiations, %llu cookies\n        tunnel beside it: %llu packets sent, "
-			 "%lld lost, %llu out of order\n",
+			 "%lld lost, %llu out of order\n        longest that the worker did not "
+			 "run: %.1f ms; that the network did not: %.1f ms\n",
 		storm->fleet.n - 1, storm->n_answered, seconds, storm->n_answered / seconds,
 		(unsigned long long)storm->initiations, (unsigned long long)storm->cookies,
 		(unsigned long long)sent, (long long)(sent - stream->got_in - stream->got_out),
-		(unsigned long long)stream->out_of_order);
+		(unsigned long long)stream->out_of_order,
+		(double)storm->watch.worker_stall_ns / 1e6,
+		(double)storm->watch.network_stall_ns / 1e6);
 	if (stats && !as_json) {
 		dp_stats_get(storm->dp, stats);
 		print_drops(stats);
