@@ -176,9 +176,11 @@ json_t *coord_json_tree(struct coord_json *json, struct coord_span text)
 	tree = json_loadb(text.text, text.len, JSON_DECODE_ANY, &error);
 	if (!tree) {
 		enum json_error_code code = json_error_code(&error);
+		/* it has a code for whatever is wrong with a text, but not always one for this */
+		bool is_memory = code == json_error_unknown || code == json_error_out_of_memory;
 
-		coord_json_fail(json, code == json_error_out_of_memory ? -ENOMEM : -EBADMSG, "",
-			code == json_error_out_of_memory ? "out of memory" : "no JSON");
+		coord_json_fail(json, is_memory ? -ENOMEM : -EBADMSG, "",
+			is_memory ? "out of memory" : "no JSON");
 	}
 	return tree;
 }
