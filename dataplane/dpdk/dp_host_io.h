@@ -9,6 +9,7 @@
 #include "in_coalesce.h"
 #include "in_offload.h"
 #include "dp_host.h"
+#include "dp_scatter.h"
 #include "dp_tun.h"
 
 #include <pthread.h>
@@ -29,9 +30,8 @@ struct dp_host_counters {
 
 /* Kernel to tunnel: the thread's alone. */
 struct dp_host_rx {
-	uint8_t *large; /* where every read goes: a header and IN_LARGE_BYTES */
-	struct rte_mbuf *spare[DP_HOST_BURST]; /* taken ahead of the packets they are for */
-	unsigned n_spare;
+	uint8_t *large; /* of the scatter: room for the largest packet */
+	struct dp_scatter scatter;
 	struct rte_mbuf *burst[DP_HOST_BURST]; /* for from_host */
 	unsigned n_burst;
 };

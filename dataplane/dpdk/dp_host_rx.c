@@ -9,36 +9,33 @@
 #include <errno.h>
 #include <rte_mbuf.h>
 #include <stdlib.h>
-#include <unistd.h>
+#include <sys/uio.h>
 
 /* One byte more than the largest: a longer one is seen to be cut off. */
-#define READ_BYTES (sizeof(struct in_vnet) + IN_LARGE_BYTES + 1)
+#define LARGE_BYTES (IN_LARGE_BYTES + 1)
+#define TCP4_HEADERS_BYTES 52
+/* Of TCP over IPv6, the longest without options of IP. */
+#define HEADERS_BYTES_MAX 100
 
 int dp_host_rx_init(struct dp_host *host)
 {
-	host->rx.large = malloc(READ_BYTES);
-	return host->rx.large ? 0 : -ENOMEM;
+	struct dp_host_rx *rx = &host->rx;
+
+	rx->large = malloc(LARGE_BYTES);
+	if (!rx->large)
+		return -ENOMEM;
+	dp_scatter_init(&rx->scatter, host->config.pool, rx->large, LARGE_BYTES);
+	/* Most of what comes is TCP over IPv4 with time stamps. */
+	dp_scatter_expect(&rx->scatter, TCP4_HEADERS_BYTES,
+		(uint32_t)host->config.mtu_bytes - TCP4_HEADERS_BYTES);
+	return 0;
 }
 
 void dp_host_rx_fini(struct dp_host *host)
 {
-	rte_pktmbuf_free_bulk(host->rx.spare, host->rx.n_spare);
-	host->rx.n_spare = 0;
+	dp_scatter_fini(&host->rx.scatter);
 	free(host->rx.large);
 	host->rx.large = NULL;
-}
-
-/* The next mbuf, or NULL when the pool is empty. */
-static struct rte_mbuf *take_spare(struct dp_host *host)
-{
-	struct dp_host_rx *rx = &host->rx;
-
-	if (rx->n_spare == 0) {
-		if (rte_pktmbuf_alloc_bulk(host->config.pool, rx->spare, DP_HOST_BURST) != 0)
-			return rte_pktmbuf_alloc(host->config.pool);
-		rx->n_spare = DP_HOST_BURST;
-	}
-	return rx->spare[--rx->n_spare];
 }
 
 static void flush(struct dp_host *host)
@@ -66,42 +63,84 @@ static void put(struct dp_host *host, struct rte_mbuf *m, uint32_t len)
 }
 
 /* A packet as it is, but for its checksum. Returns 1. */
-static unsigned take_packet(
-	struct dp_host *host, const struct in_vnet *vnet, uint8_t *packet, uint32_t len)
+static unsigned take_packet(struct dp_host *host, const struct in_vnet *vnet, uint32_t len)
 {
+	struct dp_scatter *scatter = &host->rx.scatter;
+	bool is_in_place = len <= dp_scatter_row(scatter);
+	uint8_t *packet;
 	struct rte_mbuf *m;
 
 	if (len > host->config.mtu_bytes) {
 		dp_host_count(&host->counters.drop_too_large_pkts, 1);
-	} else if ((vnet->flags & IN_VNET_NEEDS_CSUM) &&
-		!in_csum_complete(packet, len, vnet->csum_start, vnet->csum_offset)) {
-		dp_host_count(&host->counters.drop_bad_header_pkts, 1);
-	} else if (!(m = take_spare(host))) {
-		dp_host_count(&host->counters.drop_no_mbuf_pkts, 1);
-	} else {
-		memcpy(rte_pktmbuf_mtod(m, void *), packet, len);
-		put(host, m, len);
+		return 1;
 	}
-	return 1;
-}
-
-/* A large packet in segments. Returns how many they are, dropped ones too. */
-static unsigned take_large(
-	struct dp_host *host, const struct in_vnet *vnet, const uint8_t *packet, uint32_t len)
-{
-	struct in_segments segments;
-
-	if (!in_segments_plan(&segments, vnet, packet, len)) {
+	packet = is_in_place ? dp_scatter_first(scatter) : dp_scatter_gather(scatter, len);
+	if ((vnet->flags & IN_VNET_NEEDS_CSUM) &&
+		!in_csum_complete(packet, len, vnet->csum_start, vnet->csum_offset)) {
 		dp_host_count(&host->counters.drop_bad_header_pkts, 1);
 		return 1;
 	}
-	/* The MTU fits an mbuf: dp_host_new() has made sure. */
-	if (in_segments_max_len(&segments) > host->config.mtu_bytes) {
-		dp_host_count(&host->counters.drop_too_large_pkts, segments.n);
-		return segments.n;
+	m = dp_scatter_take(scatter);
+	if (!m) {
+		dp_host_count(&host->counters.drop_no_mbuf_pkts, 1);
+		return 1;
 	}
+	if (!is_in_place)
+		memcpy(rte_pktmbuf_mtod(m, void *), packet, len);
+	put(host, m, len);
+	return 1;
+}
+
+/* Are they segments that a peer can be sent? Counts what is not. */
+static bool may_cut(struct dp_host *host, struct in_segments *segments, const struct in_vnet *vnet,
+	const uint8_t *packet, uint32_t len)
+{
+	if (!in_segments_plan(segments, vnet, packet, len)) {
+		segments->n = 1;
+		dp_host_count(&host->counters.drop_bad_header_pkts, 1);
+		return false;
+	}
+	/* The MTU fits an mbuf: dp_host_new() has made sure. */
+	if (in_segments_max_len(segments) <= host->config.mtu_bytes)
+		return true;
+	dp_host_count(&host->counters.drop_too_large_pkts, segments->n);
+	return false;
+}
+
+/* One whose payload lies in the mbufs of its segments. Returns how many they are, dropped ones too. */
+static unsigned take_scattered(
+	struct dp_host *host, const struct in_vnet *vnet, uint32_t headers_len, uint32_t len)
+{
+	struct dp_scatter *scatter = &host->rx.scatter;
+	uint8_t headers[HEADERS_BYTES_MAX];
+	struct in_segments segments;
+
+	memcpy(headers, dp_scatter_first(scatter), headers_len);
+	if (!may_cut(host, &segments, vnet, headers, len))
+		return segments.n;
 	for (uint32_t i = 0; i < segments.n; i++) {
-		struct rte_mbuf *m = take_spare(host);
+		struct rte_mbuf *m = dp_scatter_take(scatter);
+
+		put(host, m, in_segments_finish(&segments, i, rte_pktmbuf_mtod(m, uint8_t *)));
+	}
+	return segments.n;
+}
+
+/* A large packet in segments. Returns how many they are, dropped ones too. */
+static unsigned take_large(struct dp_host *host, const struct in_vnet *vnet, uint32_t len)
+{
+	struct dp_scatter *scatter = &host->rx.scatter;
+	uint32_t row = RTE_MIN(len, dp_scatter_row(scatter));
+	uint32_t headers_len = row ? in_plain_headers_len(dp_scatter_first(scatter), row) : 0;
+	struct in_segments segments;
+
+	if (headers_len && dp_scatter_fits(scatter, headers_len, vnet->gso_size, len))
+		return take_scattered(host, vnet, headers_len, len);
+	if (!may_cut(host, &segments, vnet, dp_scatter_gather(scatter, len), len))
+		return segments.n;
+	dp_scatter_expect(scatter, segments.headers_len, segments.segment_payload_len);
+	for (uint32_t i = 0; i < segments.n; i++) {
+		struct rte_mbuf *m = dp_scatter_take(scatter);
 
 		if (!m) {
 			dp_host_count(&host->counters.drop_no_mbuf_pkts, segments.n - i);
@@ -114,13 +153,14 @@ static unsigned take_large(
 
 unsigned dp_host_rx_burst(struct dp_host *host)
 {
-	uint8_t *packet = host->rx.large + sizeof(struct in_vnet);
+	struct dp_scatter *scatter = &host->rx.scatter;
 	unsigned taken = 0;
 
 	/* The rest is for the next one: a large packet may bring a whole burst. */
 	while (taken < DP_HOST_BURST / 2) {
-		ssize_t n = read(host->tun.fd, host->rx.large, READ_BYTES);
 		struct in_vnet vnet;
+		unsigned n_iov = dp_scatter_lay(scatter, &vnet, sizeof(vnet));
+		ssize_t n = readv(host->tun.fd, scatter->iov, (int)n_iov);
 		uint32_t len;
 
 		if (n <= (ssize_t)sizeof(vnet)) {
@@ -130,12 +170,11 @@ unsigned dp_host_rx_burst(struct dp_host *host)
 			break;
 		}
 		dp_host_count(&host->counters.rx_reads, 1);
-		memcpy(&vnet, host->rx.large, sizeof(vnet));
 		len = (uint32_t)((size_t)n - sizeof(vnet));
 		if (vnet.gso_type == IN_GSO_NONE)
-			taken += take_packet(host, &vnet, packet, len);
+			taken += take_packet(host, &vnet, len);
 		else
-			taken += take_large(host, &vnet, packet, len);
+			taken += take_large(host, &vnet, len);
 	}
 	flush(host);
 	return taken;

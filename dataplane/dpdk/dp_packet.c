@@ -6,6 +6,7 @@
 #include "in_offload.h"
 #include "in_parse.h"
 #include "dp_pkt.h"
+#include "dp_scatter.h"
 
 #include <errno.h>
 #include <linux/filter.h>
@@ -33,6 +34,8 @@ struct message {
 };
 static_assert(sizeof(struct message) == MESSAGE_BYTES + MESSAGE_BYTES % 2, "nothing between");
 
+static_assert(DP_SCATTER_PARTS_MAX <= DP_BURST, "a message laid out is a burst");
+
 /* The message that is being cut. */
 struct cut {
 	uint8_t *frame;
@@ -51,15 +54,13 @@ struct run {
 struct dp_packet {
 	int fd;
 	bool has_segments; /* the kernel takes many frames at once; until it refuses */
-	struct rte_mempool *pool;
-	struct rte_mbuf *spare[DP_BURST];
-	unsigned n_spare;
+	struct dp_scatter scatter;
 
 	struct message *messages;
 	struct iovec message_iov[MESSAGES_MAX];
 	struct mmsghdr received[MESSAGES_MAX];
 	unsigned n_received, next; /* the next one to look at */
-	bool was_large;            /* one of the last call's was */
+	bool was_large;            /* the last one that was looked at */
 	struct cut cut;
 
 	struct run runs[DP_BURST];
@@ -165,11 +166,12 @@ struct dp_packet *dp_packet_new(const struct dp_packet_config *config, struct ba
 
 	if (packet) {
 		packet->fd = -1;
-		packet->pool = config->pool;
 		packet->has_segments = true;
 		packet->messages = calloc(MESSAGES_MAX, sizeof(*packet->messages));
 	}
 	if (packet && packet->messages) {
+		dp_scatter_init(&packet->scatter, config->pool, packet->messages[0].frame,
+			sizeof(packet->messages[0].frame));
 		prepare_messages(packet);
 		rc = packet->fd = open_socket(config);
 	}
@@ -188,7 +190,7 @@ void dp_packet_free(struct dp_packet *packet)
 		return;
 	if (packet->fd >= 0)
 		close(packet->fd);
-	rte_pktmbuf_free_bulk(packet->spare, packet->n_spare);
+	dp_scatter_fini(&packet->scatter);
 	free(packet->messages);
 	free(packet);
 }
@@ -200,24 +202,13 @@ int dp_packet_fd(const struct dp_packet *packet)
 
 /* --- receive ---------------------------------------------------------------------------------- */
 
-/* The next mbuf, or NULL when the pool is empty: then the rest of the messages waits. */
-static struct rte_mbuf *take_spare(struct dp_packet *packet)
-{
-	if (packet->n_spare == 0) {
-		if (rte_pktmbuf_alloc_bulk(packet->pool, packet->spare, DP_BURST) != 0)
-			return NULL;
-		packet->n_spare = DP_BURST;
-	}
-	return packet->spare[--packet->n_spare];
-}
-
 /* Bytes up to the payload of a large message of UDP, or 0 if that is not what it is. */
-static uint32_t headers_len_of(const struct message *message, uint32_t len)
+static uint32_t headers_len_of(const struct in_vnet *vnet, const uint8_t *frame, uint32_t len)
 {
-	const uint8_t *ip = message->frame + DP_ETH_BYTES;
+	const uint8_t *ip = frame + DP_ETH_BYTES;
 	uint32_t headers_len;
 
-	if (message->vnet.gso_type != IN_GSO_UDP || message->vnet.gso_size == 0 ||
+	if (vnet->gso_type != IN_GSO_UDP || vnet->gso_size == 0 ||
 		len < DP_ETH_BYTES + DP_IP4_BYTES)
 		return 0;
 	headers_len = DP_ETH_BYTES + DP_UDP_BYTES +
@@ -227,13 +218,15 @@ static uint32_t headers_len_of(const struct message *message, uint32_t len)
 
 static void begin_cut(struct dp_packet *packet, struct message *message, uint32_t len)
 {
-	uint32_t headers_len = headers_len_of(message, len);
+	uint32_t headers_len = headers_len_of(&message->vnet, message->frame, len);
 
 	packet->cut = (struct cut){.frame = message->frame,
 		.headers_len = headers_len,
 		.payload_len = len - headers_len,
 		.segment_payload_len = headers_len ? message->vnet.gso_size : len};
-	packet->was_large |= headers_len != 0;
+	packet->was_large = headers_len != 0;
+	if (packet->was_large)
+		dp_scatter_expect(&packet->scatter, headers_len, message->vnet.gso_size);
 }
 
 /* The lengths of a frame of its own; its checksums are nobody's: the packet authenticates itself. */
@@ -284,7 +277,6 @@ static bool next_message(struct dp_packet *packet)
 				packet->was_large ? MESSAGES_LARGE : MESSAGES_MAX, 0, NULL);
 			packet->next = 0;
 			packet->n_received = n > 0 ? (unsigned)n : 0;
-			packet->was_large = false;
 			if (n <= 0)
 				return false;
 		}
@@ -297,12 +289,71 @@ static bool next_message(struct dp_packet *packet)
 	return true;
 }
 
+/* The frames of a message whose payload lies in their mbufs. */
+static unsigned take_scattered(
+	struct dp_packet *packet, struct rte_mbuf **ret_pkts, uint32_t headers_len, uint32_t len)
+{
+	struct dp_scatter *scatter = &packet->scatter;
+	uint32_t left = len - headers_len;
+	uint8_t headers[DP_ETH_BYTES + DP_IP4_BYTES_MAX + DP_UDP_BYTES];
+	unsigned n = 0;
+
+	memcpy(headers, dp_scatter_first(scatter), headers_len);
+	while (left > 0) {
+		struct rte_mbuf *m = dp_scatter_take(scatter);
+		uint32_t payload_len = RTE_MIN(left, scatter->part_len);
+		uint8_t *frame = rte_pktmbuf_mtod(m, uint8_t *);
+
+		memcpy(frame, headers, headers_len);
+		set_lengths(frame, headers_len, payload_len);
+		m->data_len = (uint16_t)(headers_len + payload_len);
+		m->pkt_len = headers_len + payload_len;
+		left -= payload_len;
+		ret_pkts[n++] = m;
+	}
+	return n;
+}
+
+/*
+ * One message, which is likely to be as large as the last. What is laid out otherwise is put together and waits to
+ * be cut; then, and when there is none, nothing is returned.
+ */
+static unsigned receive_scattered(struct dp_packet *packet, struct rte_mbuf **ret_pkts)
+{
+	struct dp_scatter *scatter = &packet->scatter;
+	struct message *message = packet->messages;
+	struct msghdr msg = {.msg_iov = scatter->iov};
+	uint32_t len, headers_len = 0;
+	ssize_t n;
+
+	msg.msg_iovlen = dp_scatter_lay(scatter, &message->vnet, sizeof(message->vnet));
+	n = recvmsg(packet->fd, &msg, 0);
+	if (n <= (ssize_t)sizeof(message->vnet))
+		return 0;
+	len = (uint32_t)n - (uint32_t)sizeof(message->vnet);
+	if (dp_scatter_row(scatter) > 0)
+		headers_len = headers_len_of(&message->vnet, dp_scatter_first(scatter),
+			RTE_MIN(len, dp_scatter_row(scatter)));
+	if (headers_len && dp_scatter_fits(scatter, headers_len, message->vnet.gso_size, len))
+		return take_scattered(packet, ret_pkts, headers_len, len);
+	dp_scatter_gather(scatter, len);
+	begin_cut(packet, message, len);
+	return 0;
+}
+
 unsigned dp_packet_rx(struct dp_packet *packet, struct rte_mbuf **ret_pkts, unsigned n)
 {
+	bool is_between = !packet->cut.frame && packet->next == packet->n_received;
 	unsigned taken = 0;
 
+	/* One large message is a burst. */
+	if (packet->was_large && is_between && n >= DP_SCATTER_PARTS_MAX) {
+		taken = receive_scattered(packet, ret_pkts);
+		if (taken > 0 || !packet->cut.frame)
+			return taken;
+	}
 	while (taken < n && next_message(packet)) {
-		struct rte_mbuf *m = take_spare(packet);
+		struct rte_mbuf *m = dp_scatter_take(&packet->scatter);
 
 		if (!m)
 			break;

@@ -13,10 +13,13 @@ static int sendmmsg_or_refuse(int fd, struct mmsghdr *messages, unsigned n, int 
 static int recvmmsg_counted(
 	int fd, struct mmsghdr *messages, unsigned n, int flags, struct timespec *timeout);
 #define sendmmsg sendmmsg_or_refuse
+static ssize_t recvmsg_counted(int fd, struct msghdr *msg, int flags);
 #define recvmmsg recvmmsg_counted
+#define recvmsg recvmsg_counted
 #include "dp_packet.c"
 #undef sendmmsg
 #undef recvmmsg
+#undef recvmsg
 
 #include "dp_kern_test.h"
 
@@ -49,6 +52,16 @@ static int recvmmsg_counted(
 	int got = recvmmsg(fd, messages, n, flags, timeout);
 
 	messages_received += got > 0 ? (unsigned)got : 0;
+	return got;
+}
+
+static unsigned laid_out; /* messages received one at a time, where they were expected */
+
+static ssize_t recvmsg_counted(int fd, struct msghdr *msg, int flags)
+{
+	ssize_t got = recvmsg(fd, msg, flags);
+
+	laid_out += got > 0;
 	return got;
 }
 
@@ -206,6 +219,43 @@ static void a_shorter_one_ends_a_run(void **state)
 	assert_burst(6, lens, BASE_ARRAY_LEN(lens));
 }
 
+/* As a worker asks, for a burst each time: large messages are read to where the last one would have lain. */
+static void large_messages_are_read_into_frames(void **state)
+{
+	static const struct {
+		unsigned version, n, len, last_len;
+	} messages[] = {{4, 40, 1400, 1400}, {4, 40, 1400, 1400}, {4, 45, 1400, 7}, {4, 2, 1400, 1},
+		{4, 40, 1100, 1100}, {4, 40, 1100, 30}, {4, 1, 300, 300}, {4, 1, 1400, 1400},
+		{6, 40, 1400, 1400}, {6, 40, 1400, 1399}, {4, 40, 1400, 1400}, {4, 60, 90, 90},
+		{4, 60, 90, 3}, {6, 30, 1300, 1300}};
+	struct rte_mbuf *frames[3 * DP_BURST];
+
+	need_netns();
+	laid_out = 0;
+	for (unsigned k = 0; k < BASE_ARRAY_LEN(messages); k++) {
+		unsigned version = messages[k].version, n = messages[k].n, got = 0;
+
+		for (unsigned i = 0; i < n; i++)
+			frames[i] = frame_new(version, PORT,
+				i + 1 < n ? messages[k].len : messages[k].last_len,
+				(uint8_t)(i + 1));
+		send_frames(frames, n);
+		for (unsigned tries = 0; got < n && tries < 10000; tries++) {
+			got += dp_packet_rx(bed.b, frames + got, DP_BURST);
+			if (got < n)
+				usleep(1000);
+		}
+		assert_int_equal(got, n);
+		for (unsigned i = 0; i < n; i++)
+			assert_frame(frames[i], version,
+				i + 1 < n ? messages[k].len : messages[k].last_len,
+				(uint8_t)(i + 1));
+		rte_pktmbuf_free_bulk(frames, n);
+	}
+	if (bed.a->has_segments)
+		assert_in_range(laid_out, 9, BASE_ARRAY_LEN(messages));
+}
+
 static void other_headers_end_a_run(void **state)
 {
 	struct rte_mbuf *frames[4], *got[5];
@@ -342,6 +392,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(equal_frames_go_as_one, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_shorter_one_ends_a_run, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(
+			large_messages_are_read_into_frames, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(other_headers_end_a_run, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(kernel_can_finish_them, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(

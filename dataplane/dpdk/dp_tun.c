@@ -2,6 +2,8 @@
 /* Making the TUN device and telling the kernel about it. Control thread. See dp_tun.h. */
 #include "dp_tun.h"
 
+#include "in_offload.h"
+
 #include <fcntl.h>
 #include <libmnl/libmnl.h>
 #include <linux/if.h>
@@ -18,6 +20,10 @@
 #define TUN_F_USO4 0x20
 #define TUN_F_USO6 0x40
 #endif
+
+/* Ethernet, IPv6 and UDP around a message; WireGuard's header and tag around each packet. */
+#define OUTER_BYTES (14 + 40 + 8)
+#define SEALED_BYTES (16 + 16)
 
 unsigned if_nametoindex(const char *name); /* <net/if.h> and <linux/if.h> exclude each other */
 
@@ -81,6 +87,22 @@ static int set_mtu(struct dp_tun *tun, uint16_t mtu_bytes)
 	info->ifi_index = (int)tun->ifindex;
 	mnl_attr_put_u32(request.msg, IFLA_MTU, mtu_bytes);
 	return transact(tun, &request);
+}
+
+/*
+ * Large packets of as many segments as one large message of the underlay can carry when they are sealed: then what was
+ * one read leaves as one message, and not as that and a remainder.
+ */
+static void set_segments(struct dp_tun *tun, uint16_t mtu_bytes)
+{
+	struct request request;
+	struct ifinfomsg *info = begin(&request, RTM_SETLINK, 0, sizeof(*info));
+	uint32_t n = (IN_LARGE_BYTES - OUTER_BYTES) / (mtu_bytes + SEALED_BYTES);
+
+	info->ifi_index = (int)tun->ifindex;
+	mnl_attr_put_u32(request.msg, IFLA_GSO_MAX_SEGS, n < DP_HOST_BURST ? n : DP_HOST_BURST);
+	/* Refused, it is as it was before. */
+	(void)transact(tun, &request);
 }
 
 static int set_up(struct dp_tun *tun)
@@ -247,6 +269,7 @@ static int configure(
 		return base_error_set(ret_error, rc, "host interface %s: MTU %u refused: %s",
 			config->device, config->mtu_bytes, strerror(-rc));
 	set_no_link_local(tun);
+	set_segments(tun, config->mtu_bytes);
 	for (unsigned i = 0; i < config->n_addrs; i++) {
 		rc = dp_tun_addr_add(tun, config, &config->addrs[i], ret_error);
 		if (rc < 0)

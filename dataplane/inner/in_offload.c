@@ -7,6 +7,9 @@
 
 #include <string.h>
 
+#define IP4_BYTES 20
+#define IP6_BYTES 40
+#define TCP_BYTES 20
 #define UDP_BYTES 8
 
 /* --- checksums -------------------------------------------------------------------------------- */
@@ -162,6 +165,25 @@ bool in_segments_plan(struct in_segments *ret_segments, const struct in_vnet *vn
 	return true;
 }
 
+uint32_t in_plain_headers_len(const uint8_t *packet, uint32_t len)
+{
+	uint32_t l4_off, headers_len;
+	uint8_t proto;
+
+	if (len < IP6_BYTES + TCP_BYTES) /* enough to look at either */
+		return 0;
+	if (packet[0] != 0x45 && packet[0] >> 4 != 6)
+		return 0;
+	l4_off = packet[0] == 0x45 ? IP4_BYTES : IP6_BYTES;
+	proto = packet[0] == 0x45 ? packet[9] : packet[6];
+	if (proto == IN_PROTO_UDP)
+		return l4_off + UDP_BYTES;
+	headers_len = l4_off + (packet[l4_off + 12] >> 4) * 4u;
+	return proto == IN_PROTO_TCP && headers_len >= l4_off + TCP_BYTES && headers_len <= len
+		? headers_len
+		: 0;
+}
+
 static void patch_ip(const struct in_segments *segments, uint32_t i, uint8_t *ip, uint32_t len)
 {
 	uint32_t header_len = (ip[0] & 15u) * 4u;
@@ -189,19 +211,29 @@ static void patch_tcp(const struct in_segments *segments, uint32_t i, uint8_t *t
 		tcp[13] &= (uint8_t) ~(IN_TCP_FIN | IN_TCP_PSH);
 }
 
+static uint32_t payload_len_of(const struct in_segments *segments, uint32_t i)
+{
+	uint32_t left = segments->payload_len - i * segments->segment_payload_len;
+
+	return left < segments->segment_payload_len ? left : segments->segment_payload_len;
+}
+
 uint32_t in_segments_write(const struct in_segments *segments, uint32_t i, uint8_t *ret_packet)
 {
-	uint32_t headers_len = segments->headers_len, l4_off = segments->l4_off;
-	uint32_t payload_off = i * segments->segment_payload_len;
-	uint32_t payload_len = segments->payload_len - payload_off;
-	uint8_t *l4 = ret_packet + l4_off, *csum;
-	uint32_t len;
+	uint32_t payload_off = segments->headers_len + i * segments->segment_payload_len;
 
-	if (payload_len > segments->segment_payload_len)
-		payload_len = segments->segment_payload_len;
-	len = headers_len + payload_len;
-	memcpy(ret_packet, segments->packet, headers_len);
-	memcpy(ret_packet + headers_len, segments->packet + headers_len + payload_off, payload_len);
+	memcpy(ret_packet + segments->headers_len, segments->packet + payload_off,
+		payload_len_of(segments, i));
+	return in_segments_finish(segments, i, ret_packet);
+}
+
+uint32_t in_segments_finish(const struct in_segments *segments, uint32_t i, uint8_t *ret_packet)
+{
+	uint32_t l4_off = segments->l4_off;
+	uint32_t len = segments->headers_len + payload_len_of(segments, i);
+	uint8_t *l4 = ret_packet + l4_off, *csum;
+
+	memcpy(ret_packet, segments->packet, segments->headers_len);
 	patch_ip(segments, i, ret_packet, len);
 	if (segments->proto == IN_PROTO_TCP) {
 		patch_tcp(segments, i, l4);

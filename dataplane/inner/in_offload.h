@@ -102,5 +102,16 @@ static inline uint32_t in_segments_max_len(const struct in_segments *segments)
  * only, CWR on the first only (RFC 3168, 6.1.2); everything else as in the large packet.
  */
 uint32_t in_segments_write(const struct in_segments *segments, uint32_t i, uint8_t *ret_packet);
+/**
+ * The same where the segment's payload is in its place already, headers_len bytes into @packet: only the headers of
+ * segments->packet are read, which must not lie in @packet.
+ */
+uint32_t in_segments_finish(const struct in_segments *segments, uint32_t i, uint8_t *packet);
+
+/**
+ * Bytes of the headers of a large packet of TCP or UDP without options of IPv4 or extensions of IPv6, of which @len bytes lie
+ * in a row: within them, or 0 for any other. in_segments_plan() reads no further than that in such a packet.
+ */
+uint32_t in_plain_headers_len(const uint8_t *packet, uint32_t len);
 
 #endif
