@@ -51,7 +51,8 @@ pair_config() {
 	EOF
 }
 
-# Each end has a core for its worker, and all its other threads share that of the other end's worker.
+# Each end has a core for its worker, which serves the host interface as well; its other threads share that of the other
+# end's worker. Programs of others run where the kernel puts them.
 pair_up_sandd-gw() {
 	local last=$(($(nproc) - 1)) side
 

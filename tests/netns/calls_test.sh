@@ -23,8 +23,8 @@ calls_of() {
 }
 
 # A burst to the port is sent, a burst from it may wake the host thread: one call each. To sleep takes one, to
-# be woken another. To look at a packet socket is a call as well (recvmmsg), once a round; af_xdp needs none. A worker that may
-# sleep also looks at the host interface (read) once a round, and writes to it once per large packet; one that
+# be woken another. To look at a packet socket is a call as well (recvmmsg, recvmsg), once a round; af_xdp needs none. A worker that may
+# sleep also looks at the host interface (readv) once a round, and writes to it once per large packet; one that
 # polls leaves that to the host thread. Nothing else is called.
 calls_are_few() {
 	local idle=$1 before after rx tx sleeps pkts writes sent woke slept others wrote strace tid
@@ -48,8 +48,12 @@ calls_are_few() {
 	sent=$(($(calls_of sendto) + $(calls_of sendmmsg))) woke=$(calls_of write) slept=$(calls_of epoll_pwait2)
 	wrote=$(calls_of writev)
 	others=$(($(calls_of total) - sent - woke - slept - wrote - $(calls_of read)))
-	[[ $idle == adaptive ]] || writes=0
-	[[ $kind == af_xdp ]] || others=$((others - $(calls_of recvmmsg)))
+	if [[ $idle == adaptive ]]; then
+		others=$((others - $(calls_of readv)))
+	else
+		writes=0
+	fi
+	[[ $kind == af_xdp ]] || others=$((others - $(calls_of recvmmsg) - $(calls_of recvmsg)))
 	echo "$pkts packets, $rx + $tx bursts, $sleeps sleeps, $writes writes, $others other calls"
 	((pkts >= PKTS_MIN && sent <= tx + CALLS_BESIDES && woke <= rx + CALLS_BESIDES &&
 		slept <= sleeps + CALLS_BESIDES && wrote <= writes + CALLS_BESIDES && others <= CALLS_BESIDES))
