@@ -122,7 +122,7 @@ last() {
 state() {
 	local line
 
-	line=$(last "$1" state)
+	line=$(last "$1" state) && [[ $line ]] || return
 	jq -e --arg state "$2" --arg words "${3:-}" \
 		'.state == $state and (.detail | contains($words))' <<<"$line"
 }
@@ -367,8 +367,9 @@ deleted_rejoins() {
 
 logs_out() {
 	tell person logout
-	comes_to person logged_out && [[ $(last person logout | jq .logout) == 0 && $(last person self | jq .self) == null ]] &&
-		! listed person
+	comes_to person logged_out && until_true last person logout || return
+	[[ $(last person logout | jq .logout) == 0 && $(last person self | jq .self) == null ]] || return
+	until_true eval '! listed person' # offline after a while
 }
 
 ephemeral_logout() {
@@ -380,8 +381,7 @@ ephemeral_logout() {
 
 downs_and_ups() {
 	tell n1 down
-	comes_to n1 stopped || return
-	[[ $(last n1 self | jq .self) == null ]] || return
+	comes_to n1 stopped && until_true eval '[[ $(last n1 self | jq .self) == null ]]' || return
 	tell n1 up
 	comes_to n1 streaming
 }
