@@ -79,7 +79,7 @@ struct coord {
 	bool is_link_ready;
 	struct coord_ask *join;
 	enum client_join join_kind;
-	bool has_joined, has_rotated; /* on this connection: not twice for one reason */
+	bool has_joined, has_rotated; /* and no map since: not twice in a row */
 	uint64_t expiry_unix_s,
 		renew_at_unix_s; /* of the node key, and when to do something about it; 0: never */
 	uint64_t renewed_ns;     /* the last time it was tried */

@@ -184,6 +184,7 @@ static bool apply(struct coord *coord, struct coord_map_update *update)
 		return false;
 	}
 	coord->has_map = true;
+	coord->has_joined = coord->has_rotated = false;
 	coord->status.failures = 0;
 	if (diff->has_self || diff->is_first)
 		note_self(coord, coord_netmap_self(coord->map));
