@@ -150,7 +150,9 @@ static void test_no_calls(void **state)
 	peer = lab_peer_add(&lab, false, false);
 	lab_peer_send(peer, packet, lab_inner(packet, "10.9.0.2", "10.9.0.1", 8765, 100));
 	wait_until(is_at_rest);
-	usleep(10000); /* the worker's last words about the handshake */
+	/* The worker's last words about the handshake come within a round. */
+	for (unsigned rounds = 0; rounds < 2; rounds++)
+		rte_rcu_qsbr_synchronize(dp_rcu_qsbr(lab.dp->rcu), RTE_QSBR_THRID_INVALID);
 	watch_thread_count(true);
 	pump(peer);
 	watch_thread_count(false);

@@ -97,8 +97,11 @@ void wg_index_populate(struct wg_index_table *table)
 	volatile uint8_t *bytes = (volatile uint8_t *)table->slots;
 
 	for (size_t at = 0; at <= (size_t)table->mask * sizeof(struct wg_index_slot);
-		at += PAGE_BYTES)
-		bytes[at] = bytes[at];
+		at += PAGE_BYTES) {
+		uint8_t same = bytes[at];
+
+		bytes[at] = same;
+	}
 }
 
 /* Has moved or was released while others moved: no entry, but those behind it are still found. */
