@@ -63,7 +63,9 @@ int coord_channel_init(struct coord_channel *channel, const struct cr_key *machi
 {
 	int rc;
 
-	*channel = (struct coord_channel){.machine_private = *machine_private};
+	/* Not assigned: clang would make a second one on the stack. */
+	memset(channel, 0, sizeof(*channel));
+	channel->machine_private = *machine_private;
 	cr_x25519_generate(&channel->ephemeral_private);
 	rc = start(channel, server_public, version, ret_initiation);
 	if (rc != 0)

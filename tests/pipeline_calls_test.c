@@ -87,15 +87,15 @@ static bool is_at_rest(void)
 static void pump(struct lab_peer *peer)
 {
 	uint8_t packet[100], message[200];
-	uint64_t counter = 1000, in = 0, end_ns = base_clock_now_ns() + 4 * WAIT_NS;
+	uint64_t counter = 1000, in = 0, came = 0, left = 0;
+	uint64_t end_ns = base_clock_now_ns() + WAIT_NS;
 	struct rte_mbuf *pkts[DP_BURST];
 	struct rte_ring *tx = dp_test_port_tx(lab.dp, 0, 0);
-	uint64_t came = 0, left = 0;
 
 	while (came + left < PKTS) {
+		uint64_t before = came + left;
 		unsigned n;
 
-		assert_true(base_clock_now_ns() < end_ns);
 		while (in < came + left + 256) {
 			lab_inner(packet, "10.9.0.2", "10.9.0.1", 8765, 100);
 			lab_inject(&lab, &peer->endpoint, message,
@@ -112,6 +112,12 @@ static void pump(struct lab_peer *peer)
 		n = rte_ring_dequeue_burst(lab.host_ring, (void **)pkts, DP_BURST, NULL);
 		rte_pktmbuf_free_bulk(pkts, n);
 		came += n;
+		/* The worker may share our CPU. */
+		if (came + left > before)
+			end_ns = base_clock_now_ns() + WAIT_NS;
+		else
+			sched_yield();
+		assert_true(base_clock_now_ns() < end_ns);
 	}
 }
 

@@ -368,8 +368,8 @@ struct dp_burst_stats {
 	X(OUTER, "outer")                                                                          \
 	X(HOST, "host")                                                                            \
 	X(HANDSHAKES, "handshakes")                                                                \
-	X(EXPECTED, "handshakes_expected") X(NOTES, "notes") X(PROBES, "probes")                   \
-		X(PROBES_EXPECTED, "probes_expected")
+	X(EXPECTED, "handshakes_expected")                                                         \
+	X(NOTES, "notes") X(PROBES, "probes") X(PROBES_EXPECTED, "probes_expected")
 enum dp_queue {
 #define DP_QUEUE_ENUM(name, text) DP_QUEUE_##name,
 	DP_QUEUES(DP_QUEUE_ENUM)
