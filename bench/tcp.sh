@@ -20,7 +20,8 @@ PEERS=${SANDD_PEERS:-${XDG_CACHE_HOME:-$HOME/.cache}/sandd-peers}
 WHO=(sandd-gw wireguard-go boringtun)
 PORT_KIND=af_packet RUNS=3 SECONDS_EACH=6 JSON="" PLOT="" PERF="" REVERSE=()
 PAIR_PIDS=()
-declare -A GBPS=()
+declare -A GBPS=() CPU_NS=()
+PKT_BYTES=1368 # of payload in a full packet
 
 # --- a pair of ours ---------------------------------------------------------------------------------
 
@@ -112,18 +113,33 @@ pair_down() {
 	PAIR_PIDS=()
 }
 
-# iperf3's client in the first namespace, which also began the handshake. Sets BITS, per second, received.
+# What the pair's processes have had of the CPUs, all threads.
+pair_cpu_ns() {
+	local pid
+
+	for pid in "${PAIR_PIDS[@]}"; do
+		cat "/proc/$pid/task/"*/schedstat
+	done | awk '{ ns += $1 } END { printf "%.0f\n", ns }'
+}
+
+# iperf3's client in the first namespace, which also began the handshake. Sets BITS, per second, received, and NS, of CPU time per
+# full packet, of the pair and both iperf3.
 one_stream() {
-	local server rc=0
+	local server before after rc=0
 
 	"${PEER_EXEC[@]}" iperf3 -s -1 -B "$PEER4" -p 5201 >/dev/null 2>&1 &
 	server=$!
 	LAB_PIDS+=("$server")
 	wait_for 5 tcp_listens
+	before=$(pair_cpu_ns)
 	in_gw iperf3 -c "$PEER4" -p 5201 -t "$SECONDS_EACH" -J "${REVERSE[@]}" >"$LAB_DIR/iperf.json" || rc=$?
+	after=$(pair_cpu_ns)
 	wait "$server" || true
 	((rc == 0)) || die "iperf3: $(jq -r .error "$LAB_DIR/iperf.json")"
 	BITS=$(jq .end.sum_received.bits_per_second "$LAB_DIR/iperf.json")
+	NS=$(jq --argjson pair $((after - before)) --argjson pkt "$PKT_BYTES" '.end | (.sum_received.seconds * 1e7 *
+		(.cpu_utilization_percent | .host_total + .remote_total) + $pair) / (.sum_received.bytes / $pkt) | round' \
+		"$LAB_DIR/iperf.json")
 }
 
 tcp_listens() {
@@ -141,19 +157,20 @@ record() {
 
 # run_of WHO: one run. Adds to GBPS.
 run_of() {
-	local who=$1 gbps BITS
+	local who=$1 gbps BITS NS
 
 	pair_up "$who"
 	[[ -z $PERF || $who != sandd-gw ]] || record
 	one_stream
 	gbps=$(awk -v bits="$BITS" 'BEGIN { printf "%.3f", bits / 1e9 }')
 	GBPS[$who]+="$gbps "
+	CPU_NS[$who]+="$NS "
 	if [[ $who == sandd-gw ]]; then
 		stats_of gw >"$LAB_DIR/gw.stats"
 		stats_of peer >"$LAB_DIR/peer.stats"
 	fi
 	pair_down
-	say "    $who: $gbps Gb/s"
+	say "    $who: $gbps Gb/s, $NS ns of CPU per packet"
 }
 
 median() {
@@ -168,22 +185,25 @@ ours() {
 }
 
 row_of() {
-	local who=$1 go=null more="{}"
+	local who=$1 go=null more="{}" ns
 
+	# shellcheck disable=SC2086 # a list of numbers
+	ns=$(median ${CPU_NS[$who]})
 	# shellcheck disable=SC2086 # a list of numbers
 	[[ -z ${GBPS[wireguard-go]:-} ]] || go=$(median ${GBPS[wireguard-go]})
 	[[ $who != sandd-gw ]] || more=$(ours)
 	# shellcheck disable=SC2086 # a list of numbers
-	jq -cn --arg who "$who" --argjson gbps "$(median ${GBPS[$who]})" --argjson go "$go" --argjson more "$more" \
-		'{bench: "tcp", who: $who, gbps: $gbps,
+	jq -cn --arg who "$who" --argjson gbps "$(median ${GBPS[$who]})" --argjson go "$go" --argjson ns "$ns" \
+		--argjson more "$more" '{bench: "tcp", who: $who, gbps: $gbps, cpu_ns_per_pkt: $ns,
 		ratio_to_wireguard_go: (if $go then ($gbps / $go * 1000 | round / 1000) else null end)} + $more'
 }
 
 print_rows() {
 	[[ -z $JSON ]] || { cat; return; }
-	jq -r '[.who + (if .port then " (" + .port + ")" else "" end), .gbps, .ratio_to_wireguard_go] | @tsv' |
-		awk -F '\t' 'BEGIN { printf "%-22s %8s  %s\n", "who", "Gb/s", "to wireguard-go" }
-			{ printf "%-22s %8.2f  %s\n", $1, $2, $3 == "" ? "-" : sprintf("%.2f", $3) }'
+	jq -r '[.who + (if .port then " (" + .port + ")" else "" end), .gbps, .ratio_to_wireguard_go,
+		.cpu_ns_per_pkt] | @tsv' |
+		awk -F '\t' 'BEGIN { printf "%-22s %8s  %-15s  %s\n", "who", "Gb/s", "to wireguard-go", "CPU ns per packet" }
+			{ printf "%-22s %8.2f  %-15s  %d\n", $1, $2, $3 == "" ? "-" : sprintf("%.2f", $3), $4 }'
 }
 
 need_programs() {

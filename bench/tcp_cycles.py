@@ -21,8 +21,8 @@ PAYLOAD_BYTES = 1368  # of TCP, with time stamps, at an MTU of 1420
 RULES = [
     ("idle", "swapper", "", ()),
     ("cipher: seal and open", "rte-worker", "libIPSec_MB", ()),
-    ("worker: write to TUN, TCP's receive side", "rte-worker", "", ("tun_chr_write_iter", "writev")),
-    ("worker: read from TUN", "rte-worker", "", ("tun_chr_read_iter", "readv")),
+    ("worker: write to TUN, TCP's receive side", "rte-worker", "", ("tun_chr_write_iter",)),
+    ("worker: read from TUN", "rte-worker", "", ("tun_chr_read_iter",)),
     ("worker: segment, sum, coalesce", "rte-worker", "",
      ("in_segments", "in_csum_add", "add_words", "in_coalesce", "dp_host_", "dp_scatter")),
     ("worker: send to the port", "rte-worker", "", ("sendmmsg", "__send", "sendto", "dp_packet_tx", "eth_af_xdp_tx")),
@@ -82,13 +82,18 @@ def main():
     parser.add_argument("gbps", type=float)
     parser.add_argument("--hz", type=float, default=2.6e9)
     parser.add_argument("--cpus", type=int, default=2)
+    parser.add_argument("--ours", type=float, metavar="NS", help="leave out others and idle; all of ours is so much (cpu_ns_per_pkt)")
     parser.add_argument("--plot")
     args = parser.parse_args()
     counts = collections.Counter(part_of(comm, frames) for comm, frames in samples(args.perf))
+    if args.ours:
+        del counts["idle"], counts[RULES[-1][0]]
     total = sum(counts.values())
     if total == 0:
         sys.exit("tcp_cycles.py: no samples")
     per_packet = args.hz * args.cpus / (args.gbps * 1e9 / 8 / PAYLOAD_BYTES)
+    if args.ours:
+        per_packet = args.hz * args.ours / 1e9
     rows = [{"bench": "tcp_cycles", "part": part, "cycles": round(counts[part] / total * per_packet),
              "percent": round(100 * counts[part] / total, 1)} for part, *_ in RULES if counts[part]]
     rows.sort(key=lambda row: -row["cycles"])
