@@ -2,7 +2,6 @@
 /* The identity on disk: made once, kept, refused when it is damaged or open to others, and never lost. Each test has a directory of its own. */
 #include "coord_state.c"
 
-#include <ftw.h>
 #include <sys/wait.h>
 
 #include "coord_test.h"
@@ -15,14 +14,9 @@ static int set_up(void **state)
 	return mkdtemp(dir) ? 0 : -1;
 }
 
-static int remove_one(const char *path, const struct stat *info, int kind, struct FTW *ftw)
-{
-	return remove(path);
-}
-
 static int tear_down(void **state)
 {
-	return nftw(dir, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+	return test_remove_tree(dir);
 }
 
 static const char *path_of(const char *name)

@@ -184,7 +184,7 @@ static void open_up(struct coord_stream *stream)
 static void step_tls(struct coord_stream *stream)
 {
 	struct base_error line;
-	int n;
+	int n = 0;
 
 	if (stream->phase == SHAKING) {
 		int rc = coord_tls_shake(stream->tls, &line);

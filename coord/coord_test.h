@@ -6,6 +6,7 @@
 #ifndef COORD_TEST_H
 #define COORD_TEST_H
 
+#include <dirent.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -14,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -57,6 +59,26 @@ static inline void test_fill(void *buf, size_t len, uint64_t seed)
 		seed = seed * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
 		out[i] = (uint8_t)(seed >> 56);
 	}
+}
+
+/** A folder that a test made, with all in it. */
+static inline int test_remove_tree(const char *path)
+{
+	DIR *dir = opendir(path);
+	struct dirent *entry;
+	char name[512];
+
+	while (dir && (entry = readdir(dir))) {
+		if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
+			continue;
+		if ((size_t)snprintf(name, sizeof(name), "%s/%s", path, entry->d_name) <
+				sizeof(name) &&
+			unlink(name) != 0)
+			test_remove_tree(name);
+	}
+	if (dir)
+		closedir(dir);
+	return rmdir(path);
 }
 
 /** The server's half of a channel. */
