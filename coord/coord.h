@@ -15,7 +15,7 @@
  *	                                            |
  *	   needs_login (no or refused key; the URL, or the server's words)   expired (node key)   refused (server key changed)
  *
- * Thread: the loop's. Decoding of large maps runs on libuv's pool; its result is applied on the loop.
+ * Thread: the loop's. Decoding of large maps runs on libuv's pool; its result is applied on the loop. The process ignores SIGPIPE.
  */
 #ifndef COORD_H
 #define COORD_H

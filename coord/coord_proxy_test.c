@@ -128,7 +128,7 @@ static void test_connect(void **state)
 	static const char with_login[] = "CONNECT [::1]:443 HTTP/1.1\r\nHost: [::1]:443\r\n"
 					 "Proxy-Authorization: Basic bWU6c2VjcmV0\r\n\r\n";
 	struct coord_proxy proxy = {.host = "p", .port = 1, .is_used = true};
-	char out[COORD_PROXY_CONNECT_BYTES_MAX];
+	static char out[COORD_PROXY_CONNECT_BYTES_MAX];
 	struct coord_url url;
 
 	assert_int_equal(coord_url_parse(&url, "http://hs.example", NULL), 0);

@@ -3,6 +3,7 @@
  * A node without a tunnel: the coordination client alone, for the suites. It joins a server, prints what it hears as one JSON object a line,
  * and obeys lines on standard input: up, down, login [KEY], logout, endpoint ADDR:PORT..., map, quit. Thread: one.
  */
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -249,6 +250,7 @@ int main(int argc, char **argv)
 	read_options(&config, &dir, argc, argv);
 	if (!config.server_url || !dir || cr_init() != 0)
 		return 2;
+	signal(SIGPIPE, SIG_IGN);
 	base_log_setup(NULL, BASE_LOG_DEBUG);
 	cr_x25519_generate(&disco_private);
 	cr_x25519_public(&disco_public, &disco_private);
