@@ -249,6 +249,8 @@ static void make_frame(
 	memcpy(udp + DP_UDP_BYTES, &header, sizeof(header));
 	memset(inner, 0, len);
 	inner_write(inner, size, peer, false);
+	if (walk->has_new_flows)
+		base_store_be16(inner + 20, ++walk->flow);
 	*job = (struct cr_aead_job){.key = &session->key,
 		.counter = header.counter_le64,
 		.src = inner,

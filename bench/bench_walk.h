@@ -35,6 +35,8 @@ struct bench_walk {
 	uint32_t *order;                /* peers in no order that a prefetcher could learn */
 	uint32_t n_peers;               /* of order[] in use */
 	uint32_t next;                  /* in order[] */
+	bool has_new_flows;             /* opening: each packet is of a flow not seen before */
+	uint16_t flow;                  /* source port of the last of them */
 	struct cr_aead *aead;
 	const struct cr_aead_ops *aead_ops;
 };

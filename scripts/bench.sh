@@ -9,6 +9,7 @@
 #   scripts/bench.sh handshake [--json]    handshakes answered against bare X25519; a storm of 100,000 peers
 #   scripts/bench.sh peers [--json]        100,000 active peers against one; what an idle one of a million costs
 #   scripts/bench.sh tcp [--json]          TCP through a pair of gateways, beside pairs of others (needs root)
+#   scripts/bench.sh filter [--json]       opening with a thousand rules of the filter, against one
 #   scripts/bench.sh lookup [--json]       allowed IPs and receiver indices, against one dependent load
 #   scripts/bench.sh map [--json]          a network map of 10,000 peers and its deltas, against jansson alone
 #
@@ -18,7 +19,7 @@ set -euo pipefail
 
 BUILD=$REPO/build-bench
 declare -A PROGRAM=([cipher]=bench_aead [pipeline]=bench_pipeline [wake]=bench_wake
-	[handshake]=bench_handshake [peers]=bench_peers [lookup]=bench_lookup [map]=bench_map)
+	[handshake]=bench_handshake [peers]=bench_peers [filter]=bench_filter [lookup]=bench_lookup [map]=bench_map)
 
 main() {
 	local name=${1:-}

@@ -627,6 +627,46 @@ static void memo_twin(void **state)
 	in_flows_free(plain);
 }
 
+/* One peer's datagrams with a memo, and each without one: the same verdicts, also while filters are changed. */
+static void rule_memo_twin(void **state)
+{
+	const struct one_rule odd = {.port_first = 1, .port_last = 1, .proto = IN_PROTO_UDP};
+	const struct one_rule even = {.src = prefix("10.9.0.2/31"), .port_last = 2};
+	struct in_filter *filters[] = {make_filter(&odd, 1), make_filter(&even, 1)};
+	struct bed *bed = *state;
+	struct in_rule_memo memo = {0};
+	uint64_t hits = 0, misses = 0;
+
+	for (unsigned round = 0; round < 200000; round++) {
+		struct in_filter *filter = filters[round / 50 % 2];
+		bool is_v6 = rand() % 4 == 0;
+		struct in_rule_memo none = {0};
+		enum in_verdict verdict;
+		struct made m;
+
+		make(&m,
+			is_v6                ? "fd00::2"
+				: rand() % 4 ? "10.9.0.2"
+					     : "10.9.0.4",
+			is_v6                ? "fd00::1"
+				: rand() % 8 ? "10.9.0.1"
+					     : "10.9.0.9",
+			rand() % 4 ? IN_PROTO_UDP : IN_PROTO_SCTP, 7, (uint16_t)(rand() % 4));
+		verdict = in_filter_inbound(filter, bed->flows, &memo, &m.packet, NOW);
+		assert_int_equal(
+			verdict, in_filter_inbound(filter, bed->flows, &none, &m.packet, NOW));
+		hits += 2 * (verdict == IN_VERDICT_ACCEPT);
+		misses += 2 * (verdict == IN_VERDICT_NO_RULE);
+	}
+	assert_true(hits > 10000 && misses > 10000);
+	assert_int_equal(in_filter_hits(filters[0], 0) + in_filter_hits(filters[1], 0), hits);
+	assert_int_equal(
+		in_filter_hits(filters[0], IN_RULE_NONE) + in_filter_hits(filters[1], IN_RULE_NONE),
+		misses);
+	for (unsigned i = 0; i < 2; i++)
+		in_filter_free(filters[i]);
+}
+
 #define with_bed(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
 /* What has passed is known again by all that made it pass, and an opening of a connection never. */
@@ -711,6 +751,7 @@ int main(void)
 		with_bed(rules_twin),
 		with_bed(flows_twin),
 		with_bed(memo_twin),
+		with_bed(rule_memo_twin),
 	};
 	const char *seed = getenv("SANDD_TEST_SEED");
 	unsigned value = seed ? (unsigned)strtoul(seed, NULL, 0) : 1;
