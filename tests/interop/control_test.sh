@@ -368,7 +368,8 @@ deleted_rejoins() {
 logs_out() {
 	tell person logout
 	comes_to person logged_out && until_true last person logout || return
-	[[ $(last person logout | jq .logout) == 0 && $(last person self | jq .self) == null ]] || return
+	until_true eval '[[ $(last person self | jq .self) == null ]]' || return
+	[[ $(last person logout | jq .logout) == 0 ]] || return
 	until_true eval '! listed person' # offline after a while
 }
 

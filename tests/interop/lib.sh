@@ -61,11 +61,11 @@ stop() {
 	wait "$1" 2>/dev/null || ENDED=$?
 }
 
-# until_true CMD...: tried for up to 30 seconds.
+# until_true CMD...: tried for up to two minutes: a machine may be slow.
 until_true() {
 	local try
 
-	for ((try = 0; try < 300; try++)); do
+	for ((try = 0; try < 1200; try++)); do
 		"$@" >/dev/null 2>&1 && return
 		sleep 0.1
 	done
