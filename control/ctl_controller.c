@@ -19,8 +19,11 @@ BASE_LOG_CATEGORY("controller");
 
 struct ctl_controller {
 	struct ws_service *service;
-	struct ws_server *servers[CTL_LISTENERS_MAX];
-	unsigned n_servers;
+	struct listener {
+		struct base_endpoint at;
+		struct ws_server *server;
+	} listeners[CTL_LISTENERS_MAX];
+	unsigned n_listeners;
 	struct ctl_registry *registry;
 	struct ctl_requests *requests;
 	uv_timer_t *sweep, *deadlines; /* on the heap: closed later than this object */
@@ -451,8 +454,8 @@ void ctl_controller_free(struct ctl_controller *controller)
 	if (!controller)
 		return;
 	/* Each connection's closed() ends its daemon, and that the daemon's requests. */
-	for (unsigned i = 0; i < controller->n_servers; i++)
-		ws_server_free(controller->servers[i]);
+	for (unsigned i = 0; i < controller->n_listeners; i++)
+		ws_server_free(controller->listeners[i].server);
 	timer_free(controller->sweep);
 	timer_free(controller->deadlines);
 	ctl_requests_free(controller->requests);
@@ -466,14 +469,28 @@ int ctl_controller_listen(struct ctl_controller *controller, const struct base_e
 	struct ws_server_config config = {.addr = endpoint->addr, .port = endpoint->port};
 	struct ws_server *server;
 
-	if (controller->n_servers == CTL_LISTENERS_MAX)
+	if (controller->n_listeners == CTL_LISTENERS_MAX)
 		return base_error_set(
 			ret_error, -ENOSPC, "no more than %d listeners", CTL_LISTENERS_MAX);
 	server = ws_server_new(controller->service, &config, &ws_callbacks, controller, ret_error);
 	if (!server)
 		return -errno;
-	controller->servers[controller->n_servers++] = server;
+	controller->listeners[controller->n_listeners++] = (struct listener){*endpoint, server};
 	return 0;
+}
+
+void ctl_controller_unlisten(
+	struct ctl_controller *controller, const struct base_endpoint *endpoint)
+{
+	for (unsigned i = 0; i < controller->n_listeners; i++) {
+		struct listener listener = controller->listeners[i];
+
+		if (!base_endpoint_equal(&listener.at, endpoint))
+			continue;
+		controller->listeners[i] = controller->listeners[--controller->n_listeners];
+		ws_server_free(listener.server);
+		return;
+	}
 }
 
 const struct ctl_registry *ctl_controller_registry(const struct ctl_controller *controller)
@@ -491,8 +508,8 @@ void ctl_controller_server_stats(
 {
 	struct ws_server_stats sum = {0}, one;
 
-	for (unsigned i = 0; i < controller->n_servers; i++) {
-		ws_server_stats(controller->servers[i], &one);
+	for (unsigned i = 0; i < controller->n_listeners; i++) {
+		ws_server_stats(controller->listeners[i].server, &one);
 		sum.accepted += one.accepted;
 		sum.refused_subprotocol += one.refused_subprotocol;
 		sum.refused_limit += one.refused_limit;

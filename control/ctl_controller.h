@@ -17,8 +17,8 @@
 #include "ws_server.h"
 #include "ctl_registry.h"
 
-/** Where it may listen at once: on the mesh, and in direct mode. */
-#define CTL_LISTENERS_MAX 2
+/** Where it may listen at once: on the mesh's addresses, and in direct mode. */
+#define CTL_LISTENERS_MAX 5
 
 /** The longest time limit of a command, in seconds: a week. */
 #define CTL_TIMEOUT_S_MAX (7 * 24 * 3600)
@@ -33,6 +33,10 @@ void ctl_controller_free(struct ctl_controller *controller);
 /** Listen on one more address. Returns 0 or -Exxx with a line that names address and remedy. */
 BASE_MUST_CHECK int ctl_controller_listen(struct ctl_controller *controller,
 	const struct base_endpoint *endpoint, struct base_error *ret_error);
+
+/** No longer there; its connections end. Nothing if it does not listen there. */
+void ctl_controller_unlisten(
+	struct ctl_controller *controller, const struct base_endpoint *endpoint);
 
 /** A command for a daemon; all borrowed for the call. */
 struct ctl_exec {

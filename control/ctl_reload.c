@@ -178,12 +178,12 @@ static void swap_rules(struct ctl_config *config, struct ctl_config *read)
 static int follow_tunnel(struct ctl_reload *reload, struct ctl_reload_result *result)
 {
 	struct ctl_config *config = reload->config, *read = reload->read;
-	struct dp *dp = ctl_tunnel_dp_to_change(reload->tunnel);
 	bool has_new_filter = !filter_waits(config, read) && rules_differ(config, read);
 	int rc = 0;
 
 	if (has_new_filter)
-		rc = dp_filter_set(dp, read->dp.rules, read->dp.n_rules, &result->error);
+		rc = ctl_tunnel_set_file_rules(
+			reload->tunnel, read->dp.rules, read->dp.n_rules, &result->error);
 	if (rc < 0)
 		return rc;
 	rc = ctl_tunnel_follow_file(
@@ -196,7 +196,8 @@ static int follow_tunnel(struct ctl_reload *reload, struct ctl_reload_result *re
 	} else if (has_new_filter) {
 		struct base_error ignored;
 
-		if (dp_filter_set(dp, config->dp.rules, config->dp.n_rules, &ignored) < 0)
+		if (ctl_tunnel_set_file_rules(reload->tunnel, config->dp.rules, config->dp.n_rules,
+			    &ignored) < 0)
 			base_log_error("the filter before cannot be had back: %s", ignored.text);
 	}
 	return rc;

@@ -218,6 +218,48 @@ struct ctl_peer *ctl_roster_by_key(const struct ctl_roster *roster, const struct
 	return find(&roster->by_key, public_key, compare_keys);
 }
 
+/* The same prefix with so many bits. */
+static struct base_prefix shorten(const struct base_prefix *prefix, unsigned bits)
+{
+	struct base_prefix shorter = {.addr.family = prefix->addr.family, .bits = (uint8_t)bits};
+
+	memcpy(shorter.addr.bytes, prefix->addr.bytes, bits / 8);
+	if (bits % 8)
+		shorter.addr.bytes[bits / 8] =
+			(uint8_t)(prefix->addr.bytes[bits / 8] & (0xff00 >> bits % 8));
+	return shorter;
+}
+
+struct ctl_peer *ctl_roster_by_prefix(
+	const struct ctl_roster *roster, const struct base_prefix *prefix)
+{
+	const struct ctl_roster_order *order = &roster->by_prefix;
+	struct ctl_roster_ref wanted = {.value = prefix};
+	size_t first = 0, end = order->n;
+
+	for (unsigned bits = 0; order->n && bits <= prefix->bits; bits++) {
+		struct base_prefix around = shorten(prefix, bits);
+		struct ctl_peer *peer = find(order, &around, compare_prefixes);
+
+		if (peer)
+			return peer;
+	}
+	/* What lies inside comes right after it. */
+	while (first < end) {
+		size_t middle = first + (end - first) / 2;
+
+		if (compare_prefixes(&order->refs[middle], &wanted) <= 0)
+			first = middle + 1;
+		else
+			end = middle;
+	}
+	if (first < order->n &&
+		base_prefix_contains(
+			prefix, &((const struct base_prefix *)order->refs[first].value)->addr))
+		return order->refs[first].peer;
+	return NULL;
+}
+
 /* --- comparing ----------------------------------------------------------------------------------- */
 
 static bool prefixes_equal(const struct dp_peer_config *a, const struct dp_peer_config *b)

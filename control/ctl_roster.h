@@ -44,6 +44,10 @@ struct ctl_peer *ctl_roster_by_name(const struct ctl_roster *roster, const char 
 struct ctl_peer *ctl_roster_by_key(
 	const struct ctl_roster *roster, const struct cr_key *public_key);
 
+/** Who has exactly this prefix, or one around it or inside of it. */
+struct ctl_peer *ctl_roster_by_prefix(
+	const struct ctl_roster *roster, const struct base_prefix *prefix);
+
 /** What it takes to get from one roster to another. */
 struct ctl_roster_diff {
 	struct dp_peers_change

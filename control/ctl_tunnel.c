@@ -23,13 +23,22 @@ struct ctl_tunnel {
 	struct dp *dp;
 	struct ctl_roster roster;
 	struct base_log_limit limit;
+	const struct ctl_tunnel_mesh *mesh; /* NULL: none */
+	void *mesh_ctx;
+	const struct dp_filter_rule *file_rules;
+	size_t n_file_rules;
+	struct dp_filter_rule *mesh_rules; /* the array is owned, not what it points to */
+	size_t n_mesh_rules;
 };
 
 const char *ctl_tunnel_peer_name(const struct ctl_tunnel *tunnel, const struct cr_key *public_key)
 {
 	const struct ctl_peer *peer = ctl_roster_by_key(&tunnel->roster, public_key);
+	const char *name = NULL;
 
-	return peer ? peer->name : "unknown";
+	if (!peer && tunnel->mesh)
+		name = tunnel->mesh->name_of(tunnel->mesh_ctx, public_key);
+	return peer ? peer->name : name ? name : "unknown";
 }
 
 /* A line about a peer, unless there were many. */
@@ -66,6 +75,15 @@ static void on_event(void *ctx, const struct dp_event *event)
 			ctl_tunnel_peer_name(tunnel, &event->public_key),
 			base_endpoint_print(endpoint, &event->endpoint));
 		break;
+	case DP_EVENT_PATH_WANTED:
+		if (tunnel->mesh)
+			tunnel->mesh->path_wanted(
+				tunnel->mesh_ctx, &event->public_key, &event->endpoint);
+		break;
+	case DP_EVENT_ADDRESSES:
+		if (tunnel->mesh)
+			tunnel->mesh->addresses(tunnel->mesh_ctx);
+		break;
 	case DP_EVENT_PORT:
 		base_log_warn("%s", event->text ? event->text : "a port's link changed");
 		break;
@@ -80,7 +98,16 @@ static void on_event(void *ctx, const struct dp_event *event)
 	}
 }
 
-static const struct dp_callbacks callbacks = {.event = on_event};
+static void on_probe(void *ctx, const struct base_endpoint *from, const struct base_endpoint *to,
+	const void *datagram, size_t len)
+{
+	struct ctl_tunnel *tunnel = ctx;
+
+	if (tunnel->mesh)
+		tunnel->mesh->probe(tunnel->mesh_ctx, from, to, datagram, len);
+}
+
+static const struct dp_callbacks callbacks = {.event = on_event, .probe = on_probe};
 
 static void on_readable(void *ctx)
 {
@@ -293,6 +320,70 @@ const struct ctl_roster *ctl_tunnel_roster(const struct ctl_tunnel *tunnel)
 	return &tunnel->roster;
 }
 
+/* --- the mesh, and the filter that it shares with the file ------------------------------------------ */
+
+void ctl_tunnel_join_mesh(
+	struct ctl_tunnel *tunnel, const struct ctl_tunnel_mesh *hooks, void *ctx)
+{
+	tunnel->mesh = hooks;
+	tunnel->mesh_ctx = ctx;
+}
+
+static int set_rules(struct ctl_tunnel *tunnel, const struct dp_filter_rule *file, size_t n_file,
+	const struct dp_filter_rule *mesh, size_t n_mesh, struct base_error *ret_error)
+{
+	struct dp_filter_rule *rules = calloc(n_file + n_mesh + 1, sizeof(*rules));
+	int rc;
+
+	if (!rules)
+		return base_error_set(ret_error, -ENOMEM, "filter: out of memory");
+	if (n_file)
+		memcpy(rules, file, n_file * sizeof(*rules));
+	if (n_mesh)
+		memcpy(rules + n_file, mesh, n_mesh * sizeof(*rules));
+	rc = dp_filter_set(tunnel->dp, rules, n_file + n_mesh, ret_error);
+	free(rules);
+	return rc;
+}
+
+int ctl_tunnel_set_file_rules(struct ctl_tunnel *tunnel, const struct dp_filter_rule *rules,
+	size_t n, struct base_error *ret_error)
+{
+	int rc = set_rules(
+		tunnel, rules, n, tunnel->mesh_rules, tunnel->n_mesh_rules, ret_error);
+
+	if (rc == 0) {
+		tunnel->file_rules = rules;
+		tunnel->n_file_rules = n;
+	}
+	return rc;
+}
+
+int ctl_tunnel_set_mesh_rules(struct ctl_tunnel *tunnel, const struct dp_filter_rule *rules,
+	size_t n, struct base_error *ret_error)
+{
+	struct dp_filter_rule *copy = calloc(n + 1, sizeof(*copy));
+	int rc = copy ? set_rules(tunnel, tunnel->file_rules, tunnel->n_file_rules, rules, n,
+				ret_error)
+		      : base_error_set(ret_error, -ENOMEM, "filter: out of memory");
+
+	if (rc < 0) {
+		free(copy);
+		return rc;
+	}
+	if (n)
+		memcpy(copy, rules, n * sizeof(*copy));
+	free(tunnel->mesh_rules);
+	tunnel->mesh_rules = copy;
+	tunnel->n_mesh_rules = n;
+	return 0;
+}
+
+bool ctl_tunnel_prefix_is_taken(const struct ctl_tunnel *tunnel, const struct base_prefix *prefix)
+{
+	return ctl_roster_by_prefix(&tunnel->roster, prefix) != NULL;
+}
+
 /* --- life ---------------------------------------------------------------------------------------- */
 
 static int start(struct ctl_tunnel *tunnel, struct base_error *ret_error)
@@ -326,6 +417,8 @@ struct ctl_tunnel *ctl_tunnel_new(
 	}
 	tunnel->config = config;
 	tunnel->loop = loop;
+	tunnel->file_rules = config->dp.rules;
+	tunnel->n_file_rules = config->dp.n_rules;
 	rc = start(tunnel, ret_error);
 	if (rc == 0)
 		return tunnel;
@@ -344,6 +437,7 @@ void ctl_tunnel_free(struct ctl_tunnel *tunnel)
 		tunnel->roster.by_name.refs[i].peer->is_leaving = true;
 	free_leaving(&tunnel->roster.by_name);
 	ctl_roster_fini(&tunnel->roster);
+	free(tunnel->mesh_rules);
 	free(tunnel);
 }
 
@@ -364,6 +458,8 @@ bool ctl_tunnel_peer_key(
 
 	if (peer)
 		*ret_public_key = peer->dp.public_key;
+	else if (tunnel->mesh)
+		return tunnel->mesh->key_of(tunnel->mesh_ctx, name, ret_public_key);
 	return peer != NULL;
 }
 

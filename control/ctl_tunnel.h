@@ -7,6 +7,9 @@
  * There are two sets of peers. Those of the configuration file are replaced by a reload, and by nothing else. Those
  * of the API live until a call removes them or the gateway ends; a reload leaves them alone, but for one that
  * the file now has under the same name and key: that is the file's from then on.
+ *
+ * A mesh (ctl_mesh.h) keeps a third set by itself, straight in the dataplane: it is told what the tunnel sees of it, and
+ * asked for names.
  * Thread: the main one.
  */
 #ifndef CTL_TUNNEL_H
@@ -41,10 +44,42 @@ bool ctl_tunnel_peer_key(
 /** dp_tap_start(); to be ended before the tunnel. */
 struct dp_tap *ctl_tunnel_tap(const struct ctl_tunnel *tunnel, const struct dp_tap_config *config,
 	struct base_error *ret_error);
-/** For the filter. */
+/** For the mesh. */
 struct dp *ctl_tunnel_dp_to_change(struct ctl_tunnel *tunnel);
 
-/** All peers, in three orders; until the next change. */
+/** What a mesh hears from the tunnel; from the loop. Pointers are borrowed until return. */
+struct ctl_tunnel_mesh {
+	/** A datagram for coord_path came to the tunnel's port. */
+	void (*probe)(void *ctx, const struct base_endpoint *from, const struct base_endpoint *to,
+		const void *datagram, size_t len);
+	/** Packets wait for this peer, or a handshake came from @from (family NONE: not so). */
+	void (*path_wanted)(
+		void *ctx, const struct cr_key *public_key, const struct base_endpoint *from);
+	/** The ports' addresses are others. */
+	void (*addresses)(void *ctx);
+	/** Its name for a key; NULL: not one of the mesh. */
+	const char *(*name_of)(void *ctx, const struct cr_key *public_key);
+	/** The key of a name; false: not one of the mesh. */
+	bool (*key_of)(void *ctx, const char *name, struct cr_key *ret_public_key);
+};
+/** @hooks: borrowed until the next call; NULL: there is no mesh any more. */
+void ctl_tunnel_join_mesh(
+	struct ctl_tunnel *tunnel, const struct ctl_tunnel_mesh *hooks, void *ctx);
+/** Does a peer of the file or the API have this prefix? */
+bool ctl_tunnel_prefix_is_taken(const struct ctl_tunnel *tunnel, const struct base_prefix *prefix);
+
+/**
+ * The filter has two parts: first the file's rules, then the mesh's. Each call replaces one of them, and the arrays
+ * (borrowed, with all that they point to) must stay until the next. Returns 0; or -Exxx with a line, and the
+ * filter before stays in force.
+ */
+BASE_MUST_CHECK int ctl_tunnel_set_file_rules(struct ctl_tunnel *tunnel,
+	const struct dp_filter_rule *rules, size_t n, struct base_error *ret_error);
+/** As above; of @rules only what it points to must stay. */
+BASE_MUST_CHECK int ctl_tunnel_set_mesh_rules(struct ctl_tunnel *tunnel,
+	const struct dp_filter_rule *rules, size_t n, struct base_error *ret_error);
+
+/** All peers of the file and the API, in three orders; until the next change. */
 const struct ctl_roster *ctl_tunnel_roster(const struct ctl_tunnel *tunnel);
 
 /** How many peers a change was about. */

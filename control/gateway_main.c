@@ -13,6 +13,7 @@
 #include "ctl_controller.h"
 #include "ctl_key.h"
 #include "ctl_loop.h"
+#include "ctl_mesh.h"
 #include "ctl_notify.h"
 #include "ctl_privilege.h"
 #include "ctl_reload.h"
@@ -127,7 +128,9 @@ struct gateway {
 	const struct flags *flags;
 	struct ctl_loop *loop;
 	struct ctl_notify *notify;
+	struct coord_state *state; /* with a mesh: who we are there */
 	struct ctl_tunnel *tunnel;
+	struct ctl_mesh *mesh;
 	struct ctl_reload *reload;
 	struct ws_service *service;
 	struct ctl_controller *controller;
@@ -147,8 +150,12 @@ static int start_tunnel(struct gateway *gw)
 
 	if (!gw->config->has_tunnel)
 		return 0;
-	if (gw->config->has_mesh)
-		return failed(EINVAL, "mesh: this version cannot join one yet");
+	if (gw->config->has_mesh) {
+		gw->state = coord_state_open(gw->config->mesh.state_dir, &err);
+		if (!gw->state)
+			return failed(errno, err.text);
+		ctl_config_adopt(gw->config, coord_state_identity(gw->state));
+	}
 	gw->tunnel = ctl_tunnel_new(gw->config, gw->loop, &err);
 	return gw->tunnel ? 0 : failed(errno, err.text);
 }
@@ -173,6 +180,17 @@ static int start_controller(struct gateway *gw)
 		return failed(errno, "controller: out of memory");
 	code = listen_on(gw, &gw->config->listen);
 	return code ? code : listen_on(gw, &gw->config->direct);
+}
+
+static int start_mesh(struct gateway *gw)
+{
+	struct base_error err;
+
+	if (!gw->config->has_mesh)
+		return 0;
+	gw->mesh = ctl_mesh_new(
+		gw->config, gw->state, gw->tunnel, gw->controller, gw->loop, &err);
+	return gw->mesh ? 0 : failed(errno, err.text);
 }
 
 static int start_reload(struct gateway *gw)
@@ -268,6 +286,8 @@ static int start_all(struct gateway *gw)
 			"is missing (Debian: libwebsockets-evlib-uv)");
 	code = start_controller(gw);
 	if (code == 0)
+		code = start_mesh(gw);
+	if (code == 0)
 		code = start_reload(gw);
 	return code ? code : start_api(gw);
 }
@@ -278,9 +298,11 @@ static void stop_all(struct gateway *gw)
 	ctl_api_free(gw->api);
 	ctl_taps_free(gw->taps);
 	ctl_reload_free(gw->reload);
+	ctl_mesh_free(gw->mesh);
 	ctl_controller_free(gw->controller);
 	ws_service_free(gw->service);
 	ctl_tunnel_free(gw->tunnel);
+	coord_state_close(gw->state);
 	ctl_loop_free(gw->loop);
 }
 
