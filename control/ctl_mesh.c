@@ -31,15 +31,16 @@ static void log_state(const struct ctl_mesh *mesh, const struct coord_status *st
 		base_log_info("%s: the map is live", server);
 		break;
 	case COORD_BACKING_OFF:
-		base_log_warn("%s: %s; tries again; tunnels stay as they are", server,
-			status->detail);
+		base_log_warn(
+			"%s: %s; tries again; tunnels stay as they are", server, status->detail);
 		break;
 	case COORD_NEEDS_LOGIN:
 		if (status->login_url[0])
 			base_log_warn("%s: needs a login: open %s", server, status->login_url);
 		else
-			base_log_error("%s: needs a login: %s; make a key on the server, then sandctl "
-				       "login --authkey-file FILE",
+			base_log_error(
+				"%s: needs a login: %s; make a key on the server, then sandctl "
+				"login --authkey-file FILE",
 				server, status->detail);
 		break;
 	default:
@@ -72,8 +73,7 @@ static void on_state(void *ctx, const struct coord_status *status)
 		mesh->host.state(mesh->host_ctx, status);
 }
 
-static void on_changed(
-	void *ctx, const struct coord_netmap *map, const struct coord_diff *diff)
+static void on_changed(void *ctx, const struct coord_netmap *map, const struct coord_diff *diff)
 {
 	struct ctl_mesh *mesh = ctx;
 
@@ -85,8 +85,7 @@ static int on_identity(void *ctx, const struct cr_key *node_private)
 {
 	struct ctl_mesh *mesh = ctx;
 	struct base_error err;
-	int rc = dp_identity_set(
-		ctl_tunnel_dp_to_change(mesh->tunnel), node_private, &err);
+	int rc = dp_identity_set(ctl_tunnel_dp_to_change(mesh->tunnel), node_private, &err);
 
 	if (rc < 0) {
 		base_log_error("the new node key: %s", err.text);
@@ -109,8 +108,8 @@ static int start_paths(struct ctl_mesh *mesh, struct cr_key *ret_disco_public)
 
 	cr_x25519_generate(&disco_private);
 	cr_x25519_public(ret_disco_public, &disco_private);
-	mesh->paths = coord_paths_new(
-		&disco_private, &mesh->config->public_key, &mesh_path_host, mesh);
+	mesh->paths =
+		coord_paths_new(&disco_private, &mesh->config->public_key, &mesh_path_host, mesh);
 	mesh->path_timer = mesh_timer_new(mesh);
 	mesh->expiry_timer = mesh_timer_new(mesh);
 	return mesh->paths && mesh->path_timer && mesh->expiry_timer ? 0 : -ENOMEM;
@@ -136,8 +135,8 @@ static int start(struct ctl_mesh *mesh, struct base_error *ret_error)
 
 	if (start_paths(mesh, &disco_public) < 0)
 		return base_error_set(ret_error, -ENOMEM, "mesh: out of memory");
-	mesh->coord = coord_new(mesh->loop, mesh->state, &coord_config, &disco_public,
-		&coord_hooks, mesh, ret_error);
+	mesh->coord = coord_new(mesh->loop, mesh->state, &coord_config, &disco_public, &coord_hooks,
+		mesh, ret_error);
 	if (!mesh->coord)
 		return -errno;
 	ctl_tunnel_join_mesh(mesh->tunnel, &mesh_tunnel_hooks, mesh);
@@ -242,8 +241,7 @@ void ctl_mesh_logout(
 int ctl_mesh_ping(struct ctl_mesh *mesh, const struct coord_node *node,
 	void (*done)(void *user, const struct base_endpoint *from, uint32_t rtt_us), void *user)
 {
-	int rc = coord_paths_ping(
-		mesh->paths, &node->node_key, base_clock_now_ns(), done, user);
+	int rc = coord_paths_ping(mesh->paths, &node->node_key, base_clock_now_ns(), done, user);
 
 	mesh_arm(mesh);
 	return rc;

@@ -29,7 +29,8 @@ struct ctl_mesh_host {
 	/** A node came, went or changed. */
 	void (*node)(void *ctx, enum coord_change change, const struct coord_node *node);
 	/** The way to a node is another. */
-	void (*path)(void *ctx, const struct coord_node *node, const struct coord_path_status *status);
+	void (*path)(
+		void *ctx, const struct coord_node *node, const struct coord_path_status *status);
 };
 
 /**

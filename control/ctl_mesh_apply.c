@@ -52,8 +52,8 @@ static bool is_own(const struct coord_node *node, const struct base_prefix *pref
 }
 
 /* Does another node of the map, with a smaller id, offer the same route? */
-static bool is_route_of_older(
-	const struct coord_netmap *map, const struct coord_node *node, const struct base_prefix *route)
+static bool is_route_of_older(const struct coord_netmap *map, const struct coord_node *node,
+	const struct base_prefix *route)
 {
 	const struct coord_node *other;
 
@@ -135,7 +135,7 @@ struct batch {
 	struct batch_entry {
 		struct coord_node *node;
 		struct mesh_peer *next; /* owned; NULL: nothing */
-	} *entries;
+	} * entries;
 	size_t n;
 };
 
@@ -193,8 +193,8 @@ static struct dp_peers_change change_of(const struct batch_entry *entries, size_
 }
 
 /* The tunnel follows for these, or nothing of them changes. */
-static int commit(struct ctl_mesh *mesh, struct batch_entry *entries, size_t n,
-	struct base_error *ret_error)
+static int commit(
+	struct ctl_mesh *mesh, struct batch_entry *entries, size_t n, struct base_error *ret_error)
 {
 	struct dp_peer_config *set = calloc(n + 1, sizeof(*set));
 	struct cr_key *remove = calloc(n + 1, sizeof(*remove));
@@ -224,12 +224,12 @@ static void batch_commit(struct ctl_mesh *mesh, struct batch *batch)
 		return;
 	for (size_t i = 0; i < batch->n; i++)
 		if (commit(mesh, &batch->entries[i], 1, &err) < 0)
-			base_log_error("%s is left out: %s", batch->entries[i].node->name, err.text);
+			base_log_error(
+				"%s is left out: %s", batch->entries[i].node->name, err.text);
 }
 
 /* Only where or whether it is online changed: the tunnel need not know. */
-static bool is_news_for_others(
-	const struct coord_netmap *map, const struct coord_diff_node *entry)
+static bool is_news_for_others(const struct coord_netmap *map, const struct coord_diff_node *entry)
 {
 	return entry->change == COORD_NODE_CHANGED && !entry->has_new_addresses &&
 		entry->node->user_data && !coord_node_is_expired(map, entry->node, unix_s());
@@ -350,7 +350,8 @@ static void add_range(struct host *host, const struct base_addr *addr)
 			add_route(host, &range);
 }
 
-static void fill_host(struct host *host, const struct ctl_mesh *mesh, const struct coord_netmap *map)
+static void fill_host(
+	struct host *host, const struct ctl_mesh *mesh, const struct coord_netmap *map)
 {
 	const struct coord_node *self = coord_netmap_self(map);
 
@@ -403,8 +404,8 @@ static void follow_listeners(struct ctl_mesh *mesh, const struct host *host)
 			continue;
 		}
 		mesh->n_listeners++;
-		base_log_info("controller: ws://%s/ws, on the mesh",
-			base_endpoint_print(text, listener));
+		base_log_info(
+			"controller: ws://%s/ws, on the mesh", base_endpoint_print(text, listener));
 	}
 }
 
@@ -488,7 +489,8 @@ static bool changes_routes(const struct coord_diff *diff)
 	return diff->has_self;
 }
 
-void mesh_apply(struct ctl_mesh *mesh, const struct coord_netmap *map, const struct coord_diff *diff)
+void mesh_apply(
+	struct ctl_mesh *mesh, const struct coord_netmap *map, const struct coord_diff *diff)
 {
 	size_t n_conflicts = mesh->n_conflicts;
 

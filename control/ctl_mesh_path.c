@@ -51,8 +51,8 @@ static void on_due(uv_timer_t *timer)
 void mesh_arm(struct ctl_mesh *mesh)
 {
 	uint64_t next_ns = coord_paths_next_ns(mesh->paths), now_ns = base_clock_now_ns();
-	uint64_t wait_ms = next_ns > now_ns ? (next_ns - now_ns + BASE_NS_PER_MS - 1) / BASE_NS_PER_MS
-					    : 0;
+	uint64_t wait_ms =
+		next_ns > now_ns ? (next_ns - now_ns + BASE_NS_PER_MS - 1) / BASE_NS_PER_MS : 0;
 
 	if (next_ns == BASE_NEVER_NS)
 		uv_timer_stop(mesh->path_timer);
@@ -62,8 +62,7 @@ void mesh_arm(struct ctl_mesh *mesh)
 
 /* --- what paths want ---------------------------------------------------------------------------- */
 
-static void path_send(
-	void *ctx, const struct base_endpoint *to, const void *datagram, size_t len)
+static void path_send(void *ctx, const struct base_endpoint *to, const void *datagram, size_t len)
 {
 	struct ctl_mesh *mesh = ctx;
 
@@ -152,8 +151,8 @@ static void on_wanted(void *ctx, const struct cr_key *public_key, const struct b
 {
 	struct ctl_mesh *mesh = ctx;
 
-	coord_paths_wanted(mesh->paths, public_key,
-		from->addr.family ? from : NULL, base_clock_now_ns());
+	coord_paths_wanted(
+		mesh->paths, public_key, from->addr.family ? from : NULL, base_clock_now_ns());
 	mesh_arm(mesh);
 }
 

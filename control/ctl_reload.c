@@ -196,8 +196,8 @@ static int follow_tunnel(struct ctl_reload *reload, struct ctl_reload_result *re
 	} else if (has_new_filter) {
 		struct base_error ignored;
 
-		if (ctl_tunnel_set_file_rules(reload->tunnel, config->dp.rules, config->dp.n_rules,
-			    &ignored) < 0)
+		if (ctl_tunnel_set_file_rules(
+			    reload->tunnel, config->dp.rules, config->dp.n_rules, &ignored) < 0)
 			base_log_error("the filter before cannot be had back: %s", ignored.text);
 	}
 	return rc;

@@ -322,8 +322,7 @@ const struct ctl_roster *ctl_tunnel_roster(const struct ctl_tunnel *tunnel)
 
 /* --- the mesh, and the filter that it shares with the file ------------------------------------------ */
 
-void ctl_tunnel_join_mesh(
-	struct ctl_tunnel *tunnel, const struct ctl_tunnel_mesh *hooks, void *ctx)
+void ctl_tunnel_join_mesh(struct ctl_tunnel *tunnel, const struct ctl_tunnel_mesh *hooks, void *ctx)
 {
 	tunnel->mesh = hooks;
 	tunnel->mesh_ctx = ctx;
@@ -349,8 +348,7 @@ static int set_rules(struct ctl_tunnel *tunnel, const struct dp_filter_rule *fil
 int ctl_tunnel_set_file_rules(struct ctl_tunnel *tunnel, const struct dp_filter_rule *rules,
 	size_t n, struct base_error *ret_error)
 {
-	int rc = set_rules(
-		tunnel, rules, n, tunnel->mesh_rules, tunnel->n_mesh_rules, ret_error);
+	int rc = set_rules(tunnel, rules, n, tunnel->mesh_rules, tunnel->n_mesh_rules, ret_error);
 
 	if (rc == 0) {
 		tunnel->file_rules = rules;
@@ -363,9 +361,9 @@ int ctl_tunnel_set_mesh_rules(struct ctl_tunnel *tunnel, const struct dp_filter_
 	size_t n, struct base_error *ret_error)
 {
 	struct dp_filter_rule *copy = calloc(n + 1, sizeof(*copy));
-	int rc = copy ? set_rules(tunnel, tunnel->file_rules, tunnel->n_file_rules, rules, n,
-				ret_error)
-		      : base_error_set(ret_error, -ENOMEM, "filter: out of memory");
+	int rc = copy
+		? set_rules(tunnel, tunnel->file_rules, tunnel->n_file_rules, rules, n, ret_error)
+		: base_error_set(ret_error, -ENOMEM, "filter: out of memory");
 
 	if (rc < 0) {
 		free(copy);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * sandd-gw. gateway_run() is the ladder: every part of the gateway, started top to bottom and ended
- * in reverse. Exit codes: 0 clean stop, 1 run-time failure, 2 usage or configuration.
+ * in reverse. Exit codes: 0 clean stop, 1 run-time failure, 2 usage or configuration, 3 refused by the mesh's server.
  * Read on in ctl_tunnel.c (packets), ctl_controller.c (daemons), ctl_api.c (operators).
  */
 #include "base_clock.h"
@@ -14,7 +14,9 @@
 #include "ctl_key.h"
 #include "ctl_loop.h"
 #include "ctl_mesh.h"
+#include "ctl_mesh_config.h"
 #include "ctl_notify.h"
+#include "ctl_policy.h"
 #include "ctl_privilege.h"
 #include "ctl_reload.h"
 #include "ctl_tunnel.h"
@@ -25,6 +27,7 @@
 BASE_LOG_CATEGORY("gateway");
 
 #define EXIT_CONFIG 2
+#define EXIT_REFUSED 3
 #define CONFIG_DEFAULT "/etc/sandd-gw/sandd-gw.yaml"
 
 static const char help[] =
@@ -35,24 +38,32 @@ static const char help[] =
 	"       sandd-gw clean [--config FILE]\n"
 	"       sandd-gw keygen FILE [--force]\n"
 	"       sandd-gw pubkey FILE\n"
+	"       sandd-gw policy --user USER\n"
+	"       sandd-gw logout [--config FILE]\n"
 	"\n"
 	"  -c, --config FILE      configuration (default " CONFIG_DEFAULT ")\n"
 	"      --check-config     check it, print what it comes to (no secrets), and end\n"
 	"      --log-level LEVEL  error, warn, info or debug; before the configuration's\n"
 	"      --socket PATH      operators' API; before SANDD_GW_SOCKET and the configuration's\n"
+	"      --authkey-file F   auth key for the mesh, mode 0600; before the configuration's\n"
 	"  -h, --help             this\n"
 	"      --version          version\n"
 	"\n"
 	"  clean                  take away what a gateway that was killed left on its ports\n"
 	"  keygen FILE            make a private key in FILE (mode 0600), print its public key\n"
 	"  pubkey FILE            print the public key of the private key in FILE\n"
+	"  policy --user USER     print a Headscale policy for gateways and daemons, and how to "
+	"make keys\n"
+	"  logout                 end this node on its server, and wipe its keys; while the "
+	"gateway runs\n"
+	"                         it is sandctl logout\n"
 	"\n"
 	"SIGHUP, or sandctl reload, has it read the configuration again.\n"
 	"Every key of the configuration: sandd-gw.example.yaml. Exit codes: 0 clean stop,\n"
-	"1 run-time failure, 2 usage or configuration.\n";
+	"1 run-time failure, 2 usage or configuration, 3 refused by the mesh's server.\n";
 
 struct flags {
-	const char *config, *log_level, *socket;
+	const char *config, *log_level, *socket, *authkey_file, *user;
 	bool is_check, is_force;
 };
 
@@ -103,6 +114,23 @@ static int command_pubkey(const struct flags *flags, const char *path)
 
 /* ---- configuration ---- */
 
+/* A key from a flag's file goes before what the configuration says. */
+static int apply_authkey(struct ctl_config *config, const char *path)
+{
+	char *key = NULL;
+	struct base_error err;
+
+	if (!config->has_mesh)
+		return -complain(EXIT_CONFIG, "--authkey-file: the configuration has no mesh");
+	if (ctl_authkey_read(&key, path, &err) < 0)
+		return -complain(EXIT_CONFIG, err.text);
+	if (config->mesh.authkey)
+		base_wipe(config->mesh.authkey, strlen(config->mesh.authkey));
+	free(config->mesh.authkey);
+	config->mesh.authkey = key;
+	return 0;
+}
+
 /* Flags go before the environment, and that before the file. Returns 0 or an exit code. */
 static int apply_flags(struct ctl_config *config, const struct flags *flags)
 {
@@ -110,6 +138,8 @@ static int apply_flags(struct ctl_config *config, const struct flags *flags)
 
 	if (flags->log_level && base_log_level_parse(&config->log_level, flags->log_level) < 0)
 		return complain(EXIT_CONFIG, "--log-level: one of error, warn, info, debug");
+	if (flags->authkey_file && apply_authkey(config, flags->authkey_file) < 0)
+		return EXIT_CONFIG;
 	if (!socket)
 		return 0;
 	if (socket[0] != '/' || strlen(socket) >= sizeof(config->socket))
@@ -188,8 +218,7 @@ static int start_mesh(struct gateway *gw)
 
 	if (!gw->config->has_mesh)
 		return 0;
-	gw->mesh = ctl_mesh_new(
-		gw->config, gw->state, gw->tunnel, gw->controller, gw->loop, &err);
+	gw->mesh = ctl_mesh_new(gw->config, gw->state, gw->tunnel, gw->controller, gw->loop, &err);
 	return gw->mesh ? 0 : failed(errno, err.text);
 }
 
@@ -349,6 +378,95 @@ static int command_clean(const struct flags *flags)
 	return rc < 0 ? complain(EXIT_FAILURE, err.text) : EXIT_SUCCESS;
 }
 
+static int command_policy(const struct flags *flags)
+{
+	struct base_error err;
+
+	if (!flags->user)
+		return complain(EXIT_CONFIG, "policy needs --user USER: who may make tagged keys");
+	if (ctl_policy_print(stdout, flags->user, &err) < 0)
+		return complain(EXIT_CONFIG, err.text);
+	return fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+/* --- logout without a gateway that runs --- */
+
+struct logout {
+	struct ctl_loop *loop;
+};
+
+static void logout_changed(void *ctx, const struct coord_netmap *map, const struct coord_diff *diff)
+{
+}
+
+static int logout_identity(void *ctx, const struct cr_key *node_private)
+{
+	return 0;
+}
+
+static void on_logged_out(void *user, int rc, const char *line)
+{
+	struct logout *logout = user;
+
+	complain(0, line);
+	ctl_loop_stop(logout->loop, rc == 0 ? EXIT_SUCCESS : EXIT_REFUSED);
+}
+
+/* The client alone, for one request. */
+static int logout_run(struct ctl_config *config, struct coord_state *state)
+{
+	static const struct coord_host hooks = {
+		.changed = logout_changed, .identity = logout_identity};
+	const struct coord_config coord_config = {
+		.server_url = config->mesh.server,
+		.ca_file = config->mesh.ca_file,
+		.server_key = config->mesh.server_key,
+		.hostname = config->mesh.hostname,
+		.version = SANDD_VERSION,
+	};
+	struct logout logout = {ctl_loop_new()};
+	struct cr_key disco = {{0}};
+	struct base_error err;
+	struct coord *coord;
+	int code;
+
+	if (!logout.loop)
+		return complain(EXIT_FAILURE, "event loop: no memory or descriptors");
+	coord = coord_new(
+		ctl_loop_uv(logout.loop), state, &coord_config, &disco, &hooks, &logout, &err);
+	if (coord) {
+		coord_logout(coord, on_logged_out, &logout);
+		code = ctl_loop_run(logout.loop);
+	} else {
+		code = complain(EXIT_FAILURE, err.text);
+	}
+	coord_free(coord);
+	ctl_loop_free(logout.loop);
+	return code;
+}
+
+static int command_logout(const struct flags *flags)
+{
+	struct base_error err = {0};
+	struct ctl_config *config = ctl_config_load(flags->config, NULL, &err);
+	struct coord_state *state;
+	int code;
+
+	if (!config)
+		return complain(EXIT_CONFIG, err.text);
+	if (!config->has_mesh) {
+		code = complain(EXIT_CONFIG, "logout: the configuration has no mesh");
+	} else if (!(state = coord_state_open(config->mesh.state_dir, &err))) {
+		code = complain(EXIT_FAILURE, err.text);
+	} else {
+		base_log_setup(NULL, config->log_level);
+		code = logout_run(config, state);
+		coord_state_close(state);
+	}
+	ctl_config_free(config);
+	return code;
+}
+
 static int command_run(const struct flags *flags)
 {
 	struct base_error err;
@@ -371,18 +489,25 @@ static int command_run(const struct flags *flags)
 	return code;
 }
 
-/* A command word with its one argument; without a word the gateway runs. */
+/* A command word, some with one argument; without a word the gateway runs. */
 static int dispatch(const struct flags *flags, int argc, char *const argv[])
 {
 	static const struct {
 		const char *name;
 		int (*run)(const struct flags *flags, const char *path);
 	} commands[] = {{"keygen", command_keygen}, {"pubkey", command_pubkey}};
+	static const struct {
+		const char *name;
+		int (*run)(const struct flags *flags);
+	} words[] = {
+		{"clean", command_clean}, {"policy", command_policy}, {"logout", command_logout}};
 
 	if (argc == 0)
 		return command_run(flags);
-	if (argc == 1 && strcmp(argv[0], "clean") == 0)
-		return command_clean(flags);
+	for (size_t i = 0; argc == 1 && i < BASE_ARRAY_LEN(words); i++) {
+		if (strcmp(argv[0], words[i].name) == 0)
+			return words[i].run(flags);
+	}
 	for (size_t i = 0; i < BASE_ARRAY_LEN(commands); i++) {
 		if (strcmp(argv[0], commands[i].name) != 0)
 			continue;
@@ -396,13 +521,16 @@ static int dispatch(const struct flags *flags, int argc, char *const argv[])
 
 int main(int argc, char *argv[])
 {
-	enum { CHECK = 256, LOG_LEVEL, SOCKET, VERSION, FORCE };
+	enum { CHECK = 256, LOG_LEVEL, SOCKET, VERSION, FORCE, AUTHKEY, AUTHKEY_FILE, USER };
 	static const struct option options[] = {
 		{"config", required_argument, NULL, 'c'},
 		{"check-config", no_argument, NULL, CHECK},
 		{"log-level", required_argument, NULL, LOG_LEVEL},
 		{"socket", required_argument, NULL, SOCKET},
 		{"force", no_argument, NULL, FORCE},
+		{"authkey", required_argument, NULL, AUTHKEY},
+		{"authkey-file", required_argument, NULL, AUTHKEY_FILE},
+		{"user", required_argument, NULL, USER},
 		{"help", no_argument, NULL, 'h'},
 		{"version", no_argument, NULL, VERSION},
 		{0},
@@ -426,6 +554,19 @@ int main(int argc, char *argv[])
 			break;
 		case FORCE:
 			flags.is_force = true;
+			break;
+		case AUTHKEY:
+			base_wipe(optarg, strlen(optarg));
+			return complain(EXIT_CONFIG,
+				"--authkey: a secret in argv is everybody's: ps shows it; put it "
+				"into a "
+				"file of mode 0600 and give --authkey-file FILE, or set "
+				"SANDD_AUTHKEY");
+		case AUTHKEY_FILE:
+			flags.authkey_file = optarg;
+			break;
+		case USER:
+			flags.user = optarg;
 			break;
 		case 'h':
 			fputs(help, stdout);
