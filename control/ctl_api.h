@@ -8,6 +8,10 @@
  *	GET  /v1/peers                the tunnel's peers, of the file and of the API
  *	POST /v1/peers                add, change and remove peers of the API: one, or many at once
  *	GET, PUT, DELETE /v1/peers/{name}    one of them
+ *	POST /v1/peers/{name}/ping    ask a node of the mesh which way it is reached, and how fast
+ *	GET  /v1/whois?addr=          whose address, or name
+ *	GET  /v1/filter               the rules in force, and what each has let in
+ *	POST /v1/mesh/up, down, login, logout    the node's connection to its server
  *	GET  /v1/stats                counters: workers, drops by reason, stages, controller
  *	GET  /v1/reasons              why packets are dropped, explained
  *	GET  /metrics                 the counters as OpenMetrics
@@ -29,6 +33,7 @@
 #include "ws_http.h"
 #include "ctl_config.h"
 #include "ctl_controller.h"
+#include "ctl_mesh.h"
 #include "ctl_reload.h"
 #include "ctl_tap.h"
 #include "ctl_tunnel.h"
@@ -41,6 +46,7 @@ struct ctl_api_sources {
 	struct ctl_controller *controller;
 	uint64_t started_ns;
 	struct ctl_taps *taps;
+	struct ctl_mesh *mesh; /* NULL without one */
 };
 
 struct ctl_api;
@@ -57,6 +63,20 @@ void ctl_api_on_peers_post(void *ctx, struct ws_http_req *req);
 void ctl_api_on_peer_put(void *ctx, struct ws_http_req *req);
 void ctl_api_on_peer_delete(void *ctx, struct ws_http_req *req);
 void ctl_api_on_reload(void *ctx, struct ws_http_req *req);
+
+/* The handlers of ctl_api_mesh.c, likewise. */
+void ctl_api_on_whois(void *ctx, struct ws_http_req *req);
+void ctl_api_on_ping(void *ctx, struct ws_http_req *req);
+void ctl_api_on_filter(void *ctx, struct ws_http_req *req);
+void ctl_api_on_mesh_up(void *ctx, struct ws_http_req *req);
+void ctl_api_on_mesh_down(void *ctx, struct ws_http_req *req);
+void ctl_api_on_mesh_login(void *ctx, struct ws_http_req *req);
+void ctl_api_on_mesh_logout(void *ctx, struct ws_http_req *req);
+/* And its documents: null without a mesh; one node; all, after the other peers. */
+json_t *ctl_api_mesh_status(const struct ctl_api_sources *sources, uint64_t now_ns);
+json_t *ctl_api_node(
+	const struct ctl_api_sources *sources, const struct coord_node *node, uint64_t now_ns);
+void ctl_api_add_nodes(const struct ctl_api_sources *sources, json_t *list, uint64_t now_ns);
 
 /* The documents of ctl_api_docs.c; the caller owns them. NULL without memory. */
 json_t *ctl_api_status(const struct ctl_api_sources *sources, uint64_t now_ns);

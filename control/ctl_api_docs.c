@@ -2,37 +2,11 @@
 /* What the API's GET routes answer, as JSON documents. Loop's thread. See ctl_api.h, openapi.yaml. */
 #include "base_clock.h"
 #include "ctl_api.h"
+#include "ctl_api_json.h"
 #include "ctl_stats.h"
 
 #include <stdlib.h>
 #include <unistd.h>
-
-/* A monotonic time as seconds since 1970; null for never. */
-static json_t *unix_time(uint64_t then_ns, uint64_t now_ns)
-{
-	uint64_t unix_ns = base_clock_unix_ns();
-
-	if (then_ns == 0)
-		return json_null();
-	return json_integer((json_int_t)((unix_ns - (now_ns - then_ns)) / BASE_NS_PER_S));
-}
-
-static json_t *endpoint_text(const struct base_endpoint *endpoint)
-{
-	char text[BASE_ENDPOINT_TEXT_LEN];
-
-	if (endpoint->addr.family == BASE_FAMILY_NONE)
-		return json_null();
-	return json_string(base_endpoint_print(text, endpoint));
-}
-
-static json_t *key_text(const struct cr_key *public_key)
-{
-	char text[BASE_KEY_TEXT_LEN + 1];
-
-	base_key_encode(text, public_key->bytes);
-	return json_string(text);
-}
 
 static json_t *number(uint64_t value)
 {
@@ -89,7 +63,7 @@ static json_t *tunnel_json(const struct ctl_api_sources *sources)
 		return NULL;
 	dp_stats_get(ctl_tunnel_dp(sources->tunnel), stats);
 	tunnel = json_pack("{s:o, s:o, s:o, s:o, s:o, s:s, s:s, s:b, s:o, s:o, s:o, s:o}",
-		"public_key", key_text(&sources->config->public_key), "listen_port",
+		"public_key", json_key(&sources->config->public_key), "listen_port",
 		number(dp->listen_port), "ports", ports_json(dp, ctl_tunnel_dp(sources->tunnel)),
 		"workers", cpus_json(dp), "control_cpu", number(dp->control_cpu), "idle",
 		dp->idle == DP_IDLE_POLL ? "poll" : "adaptive", "crypto", stats->crypto,
@@ -102,7 +76,9 @@ static json_t *tunnel_json(const struct ctl_api_sources *sources)
 
 static size_t n_peers(const struct ctl_api_sources *sources)
 {
-	return sources->tunnel ? ctl_tunnel_roster(sources->tunnel)->by_name.n : 0;
+	size_t n = sources->tunnel ? ctl_tunnel_roster(sources->tunnel)->by_name.n : 0;
+
+	return sources->mesh ? n + coord_netmap_n_peers(ctl_mesh_map(sources->mesh)) : n;
 }
 
 /* What came of a reload: for status, and for who asked. */
@@ -137,18 +113,19 @@ json_t *ctl_api_status(const struct ctl_api_sources *sources, uint64_t now_ns)
 {
 	const struct ctl_config *config = sources->config;
 
-	return json_pack("{s:s, s:s, s:i, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
+	return json_pack("{s:s, s:s, s:i, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
 		"state", "running", "version", SANDD_VERSION, "pid", (int)getpid(), "mode",
 		!config->has_tunnel                                      ? "direct"
 			: config->direct.addr.family == BASE_FAMILY_NONE ? "tunnel"
 									 : "tunnel+direct",
-		"started", unix_time(sources->started_ns, now_ns), "uptime_s",
+		"started", json_unix_time(sources->started_ns, now_ns), "uptime_s",
 		number((now_ns - sources->started_ns) / BASE_NS_PER_S), "controller",
-		endpoint_text(&config->listen), "controller_direct", endpoint_text(&config->direct),
+		json_endpoint(&config->listen), "controller_direct", json_endpoint(&config->direct),
 		"daemons", number(ctl_registry_count(ctl_controller_registry(sources->controller))),
 		"peers", number(n_peers(sources)), "requests",
 		number(ctl_controller_requests(sources->controller)->outstanding), "tunnel",
-		tunnel_json(sources), "configuration", configuration_json(sources));
+		tunnel_json(sources), "mesh", ctl_api_mesh_status(sources, now_ns), "configuration",
+		configuration_json(sources));
 }
 
 /* ---- peers ---- */
@@ -172,15 +149,15 @@ static json_t *peer_json(
 	return json_pack("{s:s, s:s, s:o, s:o, s:s, s:n, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, "
 			 "s:o, s:o, s:o, s:b}",
 		"name", peer->name, "source", peer->source == CTL_PEER_OF_FILE ? "file" : "api",
-		"public_key", key_text(&peer->dp.public_key), "endpoint",
-		endpoint_text(&status->endpoint), "path", dp_path_name(status->path), "relay",
-		"rtt_ms", rtt, "since", unix_time(status->path_since_ns, now_ns), "last_handshake",
-		unix_time(status->last_handshake_ns, now_ns), "rx_bytes", number(status->rx_bytes),
-		"tx_bytes", number(status->tx_bytes), "rx_pkts", number(status->rx_pkts), "tx_pkts",
-		number(status->tx_pkts), "lcore", number(status->lcore), "handshakes",
-		number(status->handshakes), "allowed_ips", prefixes_json(&peer->dp), "keepalive_s",
-		number(peer->dp.keepalive_s), "has_preshared_key",
-		!cr_key_is_zero(&peer->dp.preshared_key));
+		"public_key", json_key(&peer->dp.public_key), "endpoint",
+		json_endpoint(&status->endpoint), "path", dp_path_name(status->path), "relay",
+		"rtt_ms", rtt, "since", json_unix_time(status->path_since_ns, now_ns),
+		"last_handshake", json_unix_time(status->last_handshake_ns, now_ns), "rx_bytes",
+		number(status->rx_bytes), "tx_bytes", number(status->tx_bytes), "rx_pkts",
+		number(status->rx_pkts), "tx_pkts", number(status->tx_pkts), "lcore",
+		number(status->lcore), "handshakes", number(status->handshakes), "allowed_ips",
+		prefixes_json(&peer->dp), "keepalive_s", number(peer->dp.keepalive_s),
+		"has_preshared_key", !cr_key_is_zero(&peer->dp.preshared_key));
 }
 
 json_t *ctl_api_peer(
@@ -197,12 +174,14 @@ json_t *ctl_api_peers(const struct ctl_api_sources *sources, uint64_t now_ns)
 {
 	json_t *list = json_array();
 
-	for (size_t i = 0; i < n_peers(sources); i++) {
+	for (size_t i = 0; sources->tunnel && i < ctl_tunnel_roster(sources->tunnel)->by_name.n;
+		i++) {
 		const struct ctl_peer *peer =
 			ctl_tunnel_roster(sources->tunnel)->by_name.refs[i].peer;
 
 		json_array_append_new(list, ctl_api_peer(sources, peer, now_ns));
 	}
+	ctl_api_add_nodes(sources, list, now_ns);
 	return json_pack("{s:o}", "peers", list);
 }
 
@@ -241,21 +220,28 @@ json_t *ctl_api_stats(const struct ctl_api_sources *sources)
 
 /* ---- daemons ---- */
 
+static json_t *node_json(const struct ctl_node *node)
+{
+	return json_pack("{s:I, s:s, s:s, s:o}", "id", (json_int_t)node->id, "name", node->name,
+		"tags", node->tags, "key", json_key(&node->key));
+}
+
 static json_t *daemon_json(const struct ctl_daemon *daemon, uint64_t now_ns)
 {
 	const struct ws_conn *conn = ctl_session_conn(daemon->session);
+	const struct ctl_node *node = ctl_session_node(daemon->session);
 	json_t *labels = json_object();
 
 	for (size_t i = 0; i < daemon->n_labels; i++)
 		json_object_set_new(
 			labels, daemon->labels[i].name, json_string(daemon->labels[i].value));
-	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:o, s:s, s:b, s:o, s:o, s:o}", "id",
+	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:o, s:s, s:o, s:b, s:o, s:o, s:o}", "id",
 		daemon->id, "hostname", daemon->hostname, "platform", daemon->platform, "arch",
 		daemon->arch, "version", daemon->version, "labels", labels, "address",
-		ws_conn_remote(conn), "is_busy", daemon->requests.n_requests > 0, "requests",
-		number(daemon->requests.n_requests), "since",
-		unix_time(daemon->registered_ns, now_ns), "last_heartbeat",
-		unix_time(daemon->heartbeat_ns, now_ns));
+		ws_conn_remote(conn), "node", node ? node_json(node) : json_null(), "is_busy",
+		daemon->requests.n_requests > 0, "requests", number(daemon->requests.n_requests),
+		"since", json_unix_time(daemon->registered_ns, now_ns), "last_heartbeat",
+		json_unix_time(daemon->heartbeat_ns, now_ns));
 }
 
 json_t *ctl_api_daemons(const struct ctl_api_sources *sources, uint64_t now_ns)

@@ -26,6 +26,8 @@ struct ctl_controller {
 	unsigned n_listeners;
 	struct ctl_registry *registry;
 	struct ctl_requests *requests;
+	bool (*node_of)(void *ctx, const struct base_addr *addr, struct ctl_node *ret_node);
+	void *node_ctx;
 	uv_timer_t *sweep, *deadlines; /* on the heap: closed later than this object */
 	struct base_log_limit refusals,
 		news; /* daemons come, go and misbehave as often as they like */
@@ -206,16 +208,31 @@ int ctl_controller_exec(struct ctl_controller *controller, const struct ctl_exec
 
 /* ---- what connections say ---- */
 
+/* Whose connection is it? An address that is no node's is nobody's. */
+static int take_node(
+	struct ctl_controller *controller, struct ws_conn *conn, struct ctl_session *session)
+{
+	struct base_endpoint remote;
+	struct ctl_node node = {0};
+
+	if (!controller->node_of || base_endpoint_parse(&remote, ws_conn_remote(conn)) < 0 ||
+		!controller->node_of(controller->node_ctx, &remote.addr, &node))
+		return 0;
+	return ctl_session_set_node(session, &node);
+}
+
 static void on_opened(void *ctx, struct ws_conn *conn)
 {
 	struct ctl_controller *controller = ctx;
 	struct ctl_session *session =
 		ctl_session_open(controller->registry, conn, base_clock_now_ns());
 
-	if (session)
+	if (session && take_node(controller, conn, session) == 0) {
 		ws_conn_set_user(conn, session);
-	else
+	} else {
+		ctl_session_close(session);
 		ws_conn_close(conn, "out of memory");
+	}
 }
 
 static void on_closed(void *ctx, struct ws_conn *conn)
@@ -477,6 +494,19 @@ int ctl_controller_listen(struct ctl_controller *controller, const struct base_e
 		return -errno;
 	controller->listeners[controller->n_listeners++] = (struct listener){*endpoint, server};
 	return 0;
+}
+
+void ctl_controller_set_nodes(struct ctl_controller *controller,
+	bool (*node_of)(void *ctx, const struct base_addr *addr, struct ctl_node *ret_node),
+	void *ctx)
+{
+	controller->node_of = node_of;
+	controller->node_ctx = ctx;
+}
+
+void ctl_controller_release(struct ctl_controller *controller, int64_t node_id)
+{
+	ctl_registry_release(controller->registry, node_id);
 }
 
 void ctl_controller_unlisten(

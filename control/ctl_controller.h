@@ -30,6 +30,15 @@ struct ctl_controller *ctl_controller_new(uv_loop_t *loop, struct ws_service *se
 /** Closes all connections, completes all requests as lost. NULL is fine. */
 void ctl_controller_free(struct ctl_controller *controller);
 
+/**
+ * Ask this whose a connection is: true and the node, if the address is one of the mesh. For connections that come from now on.
+ */
+void ctl_controller_set_nodes(struct ctl_controller *controller,
+	bool (*node_of)(void *ctx, const struct base_addr *addr, struct ctl_node *ret_node),
+	void *ctx);
+/** The node left the mesh: ctl_registry_release(). */
+void ctl_controller_release(struct ctl_controller *controller, int64_t node_id);
+
 /** Listen on one more address. Returns 0 or -Exxx with a line that names address and remedy. */
 BASE_MUST_CHECK int ctl_controller_listen(struct ctl_controller *controller,
 	const struct base_endpoint *endpoint, struct base_error *ret_error);

@@ -100,6 +100,23 @@ static int on_identity(void *ctx, const struct cr_key *node_private)
 static const struct coord_host coord_hooks = {
 	.changed = on_changed, .state = on_state, .identity = on_identity};
 
+/* Whose address is it? For the controller: daemon ids belong to nodes. */
+static bool node_of(void *ctx, const struct base_addr *addr, struct ctl_node *ret_node)
+{
+	const struct ctl_mesh *mesh = ctx;
+	const struct coord_node *node = coord_netmap_by_addr(coord_netmap_of(mesh->coord), addr);
+	size_t at = 0;
+
+	if (!node)
+		return false;
+	*ret_node = (struct ctl_node){.id = node->id, .key = node->node_key};
+	snprintf(ret_node->name, sizeof(ret_node->name), "%s", node->name);
+	for (unsigned i = 0; i < node->n_tags && at < sizeof(ret_node->tags); i++)
+		at += (size_t)snprintf(ret_node->tags + at, sizeof(ret_node->tags) - at, "%s%s",
+			i ? ", " : "", node->tags[i]);
+	return true;
+}
+
 /* --- life -------------------------------------------------------------------------------------- */
 
 static int start_paths(struct ctl_mesh *mesh, struct cr_key *ret_disco_public)
@@ -140,6 +157,7 @@ static int start(struct ctl_mesh *mesh, struct base_error *ret_error)
 	if (!mesh->coord)
 		return -errno;
 	ctl_tunnel_join_mesh(mesh->tunnel, &mesh_tunnel_hooks, mesh);
+	ctl_controller_set_nodes(mesh->controller, node_of, mesh);
 	mesh_tell_endpoints(mesh);
 	coord_up(mesh->coord);
 	return 0;
@@ -176,6 +194,7 @@ void ctl_mesh_free(struct ctl_mesh *mesh)
 		return;
 	mesh->host = (struct ctl_mesh_host){0};
 	ctl_tunnel_join_mesh(mesh->tunnel, NULL, NULL);
+	ctl_controller_set_nodes(mesh->controller, NULL, NULL);
 	if (mesh->coord)
 		mesh_forget_peers(mesh);
 	coord_free(mesh->coord);

@@ -476,6 +476,9 @@ static void on_expiry(uv_timer_t *timer)
 
 static void tell_nodes(struct ctl_mesh *mesh, const struct coord_diff *diff)
 {
+	for (size_t i = 0; i < diff->n_nodes; i++)
+		if (diff->nodes[i].change == COORD_NODE_REMOVED)
+			ctl_controller_release(mesh->controller, diff->nodes[i].node->id);
 	for (size_t i = 0; mesh->host.node && i < diff->n_nodes; i++)
 		mesh->host.node(mesh->host_ctx, diff->nodes[i].change, diff->nodes[i].node);
 }

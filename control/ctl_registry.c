@@ -2,6 +2,8 @@
 /* Sessions in a list, daemons in an array ordered by id. Loop's thread. See ctl_registry.h. */
 #include "ctl_registry.h"
 
+#include "ctl_holds.h"
+
 #include <stdlib.h>
 #include <sys/queue.h>
 
@@ -11,6 +13,7 @@ struct ctl_session {
 	struct ctl_daemon *daemon; /* NULL: not registered */
 	bool was_registered;
 	bool is_hung_up;
+	struct ctl_node *node;  /* NULL: of no mesh */
 	uint64_t idle_since_ns; /* without a registration since then */
 	TAILQ_ENTRY(ctl_session) link;
 };
@@ -21,6 +24,8 @@ struct ctl_registry {
 	TAILQ_HEAD(, ctl_session) sessions;
 	struct ctl_daemon **daemons; /* ordered by id */
 	size_t n_daemons, room;
+	struct ctl_holds *holds;
+	char refusal[320];
 };
 
 struct ctl_registry *ctl_registry_new(const struct ctl_registry_host *host, void *ctx)
@@ -29,6 +34,11 @@ struct ctl_registry *ctl_registry_new(const struct ctl_registry_host *host, void
 
 	if (!registry)
 		return NULL;
+	registry->holds = ctl_holds_new();
+	if (!registry->holds) {
+		free(registry);
+		return NULL;
+	}
 	registry->host = *host;
 	registry->ctx = ctx;
 	TAILQ_INIT(&registry->sessions);
@@ -40,6 +50,7 @@ void ctl_registry_free(struct ctl_registry *registry)
 	if (!registry)
 		return;
 	free(registry->daemons);
+	ctl_holds_free(registry->holds);
 	free(registry);
 }
 
@@ -198,6 +209,8 @@ static void daemon_leave(struct ctl_daemon *daemon, const char *why, uint64_t no
 		(registry->n_daemons - at) * sizeof(*registry->daemons));
 	session->daemon = NULL;
 	session->idle_since_ns = now_ns;
+	if (session->node)
+		ctl_holds_rest(registry->holds, daemon->id);
 	registry->host.left(registry->ctx, daemon, why);
 	daemon_free(daemon);
 }
@@ -263,7 +276,27 @@ void ctl_session_close(struct ctl_session *session)
 	if (session->daemon)
 		daemon_leave(session->daemon, "connection closed", 0);
 	TAILQ_REMOVE(&session->registry->sessions, session, link);
+	free(session->node);
 	free(session);
+}
+
+int ctl_session_set_node(struct ctl_session *session, const struct ctl_node *node)
+{
+	session->node = malloc(sizeof(*session->node));
+	if (!session->node)
+		return -ENOMEM;
+	*session->node = *node;
+	return 0;
+}
+
+const struct ctl_node *ctl_session_node(const struct ctl_session *session)
+{
+	return session->node;
+}
+
+void ctl_registry_release(struct ctl_registry *registry, int64_t node_id)
+{
+	ctl_holds_release(registry->holds, node_id);
 }
 
 struct ctl_daemon *ctl_session_daemon(const struct ctl_session *session)
@@ -276,6 +309,33 @@ void *ctl_session_conn(const struct ctl_session *session)
 	return session->conn;
 }
 
+/* Does another node have the id? Says who, if a connection of it shows its name. */
+static const char *refuse_owner(struct ctl_session *session, const char *id)
+{
+	struct ctl_registry *registry = session->registry;
+	const struct ctl_daemon *other = ctl_registry_find(registry, id);
+	const struct ctl_node *node = other ? other->session->node : NULL;
+	int64_t owner = ctl_holds_find(registry->holds, id);
+	int64_t ours = session->node ? session->node->id : 0;
+
+	if (owner == 0 && !other)
+		return NULL;
+	if (owner == 0 && node)
+		owner = node->id;
+	if (owner == ours)
+		return NULL;
+	if (node)
+		snprintf(registry->refusal, sizeof(registry->refusal),
+			"daemon_id is held by node %s of the mesh", node->name);
+	else if (owner != 0)
+		snprintf(registry->refusal, sizeof(registry->refusal),
+			"daemon_id is held by node %lld of the mesh", (long long)owner);
+	else
+		snprintf(registry->refusal, sizeof(registry->refusal),
+			"daemon_id is held by a daemon outside of the mesh");
+	return registry->refusal;
+}
+
 /* A new registration: of a session under another id than before, of an id that another session has. */
 static int register_anew(
 	struct ctl_session *session, const struct ws_register *message, uint64_t now_ns)
@@ -283,7 +343,10 @@ static int register_anew(
 	struct ctl_registry *registry = session->registry;
 	struct ctl_daemon *daemon = daemon_new(message), *other;
 
-	if (!daemon || make_room(registry) < 0) {
+	if (!daemon || make_room(registry) < 0 ||
+		(session->node &&
+			ctl_holds_take(registry->holds, message->daemon_id, session->node->id) <
+				0)) {
 		daemon_free(daemon);
 		return -ENOMEM;
 	}
@@ -297,7 +360,9 @@ static int register_anew(
 		hang_up(old, "replaced by a newer connection");
 	}
 	daemon_enter(session, daemon, now_ns);
-	return 0;
+	return session->node
+		? ctl_holds_take(registry->holds, message->daemon_id, session->node->id)
+		: 0;
 }
 
 /* An id is a segment of the API's paths: it must stay one when HTTP has decoded and normalized it. */
@@ -321,6 +386,8 @@ int ctl_session_register(struct ctl_session *session, const struct ws_register *
 	const char *refusal = refuse_id(message->daemon_id);
 	int rc;
 
+	if (!refusal)
+		refusal = refuse_owner(session, message->daemon_id);
 	if (refusal) {
 		*ret_refusal = refusal;
 		return -EINVAL;

@@ -20,6 +20,7 @@
 
 #include "base_clock.h"
 #include "base_err.h"
+#include "cr_secret.h"
 #include "ws_messages.h"
 #include "ctl_request.h"
 
@@ -31,6 +32,14 @@
 #define CTL_METADATA_BYTES_MAX 256
 
 struct ctl_session;
+
+/** The node of the mesh that a connection comes from. */
+struct ctl_node {
+	int64_t id; /* the server's, never reused */
+	struct cr_key key;
+	char name[256];
+	char tags[256]; /* "tag:sandd, tag:lab"; "" */
+};
 
 /** One registration. Read by others; changed by this module and, the requests, by ctl_request. */
 struct ctl_daemon {
@@ -59,6 +68,16 @@ void ctl_registry_free(struct ctl_registry *registry);
 
 /** A connection: @conn is for hang_up(). NULL with errno. */
 struct ctl_session *ctl_session_open(struct ctl_registry *registry, void *conn, uint64_t now_ns);
+/**
+ * It comes from this node (copied). Ids that it registers are the node's from then on, connected or not, until
+ * ctl_registry_release(): others are refused. 0 or -ENOMEM.
+ */
+BASE_MUST_CHECK int ctl_session_set_node(struct ctl_session *session, const struct ctl_node *node);
+/** NULL: of no node. */
+const struct ctl_node *ctl_session_node(const struct ctl_session *session);
+/** The node left the mesh: its ids are free. */
+void ctl_registry_release(struct ctl_registry *registry, int64_t node_id);
+
 /** It is gone, and with it the daemon that is registered on it, if any. NULL is fine. */
 void ctl_session_close(struct ctl_session *session);
 /** The daemon that is registered on it now, or NULL. */

@@ -2,6 +2,7 @@
 /* Registration, reconnect races, silence: by hand and by chance, on a clock of the test's own. */
 #include "ctl_registry.h"
 
+#include "ctl_holds.h"
 #include "ctl_test.h"
 
 #define S BASE_NS_PER_S
@@ -270,6 +271,93 @@ static void random_steps_agree_with_naive_twin(void **state)
 
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
+/* --- ids of nodes -------------------------------------------------------------------------------- */
+
+static struct ctl_session *open_of_node(const char *conn, int64_t id, const char *name)
+{
+	struct ctl_session *session = open_session(conn, S);
+	struct ctl_node node = {.id = id};
+
+	strcpy(node.name, name);
+	assert_int_equal(ctl_session_set_node(session, &node), 0);
+	return session;
+}
+
+static void assert_refused(struct ctl_session *session, const char *id, const char *wanted)
+{
+	struct ws_register message = {.daemon_id = (char *)id,
+		.hostname = (char *)"",
+		.platform = (char *)"",
+		.arch = (char *)"",
+		.version = (char *)""};
+	const char *refusal = NULL;
+
+	assert_int_equal(ctl_session_register(session, &message, S, &refusal), -EINVAL);
+	assert_string_equal(refusal, wanted);
+	assert_null(ctl_session_daemon(session));
+}
+
+/* The first node that registers an id has it: while it is connected, and after; until it leaves the mesh. */
+static void id_belongs_to_its_node(void **state)
+{
+	struct ctl_session *one = open_of_node("1", 11, "one.lab"), *again;
+	struct ctl_session *two = open_of_node("2", 12, "two.lab"), *none = open_session("3", S);
+
+	assert_int_equal(register_as(one, "build", S), 0);
+	assert_refused(two, "build", "daemon_id is held by node one.lab of the mesh");
+	assert_refused(none, "build", "daemon_id is held by node one.lab of the mesh");
+	again = open_of_node("4", 11, "one.lab");
+	assert_int_equal(register_as(again, "build", S), 0); /* the same node may replace itself */
+	assert_log("left build: replaced by a newer connection; hang_up 1: replaced by a newer "
+		   "connection; ");
+	ctl_session_close(again);
+	ctl_session_close(one);
+	assert_log("left build: connection closed; ");
+	assert_refused(two, "build", "daemon_id is held by node 11 of the mesh");
+	ctl_registry_release(registry, 12);
+	assert_refused(two, "build", "daemon_id is held by node 11 of the mesh");
+	ctl_registry_release(registry, 11);
+	assert_int_equal(register_as(two, "build", S), 0);
+	ctl_session_close(two);
+	ctl_session_close(none);
+}
+
+/* Who is outside of the mesh is nobody: as before among themselves, and no way in for nodes meanwhile. */
+static void id_of_nobody(void **state)
+{
+	struct ctl_session *none = open_session("1", S), *other = open_session("2", S);
+	struct ctl_session *node = open_of_node("3", 7, "seven.lab");
+
+	assert_int_equal(register_as(none, "a", S), 0);
+	assert_refused(node, "a", "daemon_id is held by a daemon outside of the mesh");
+	assert_int_equal(register_as(other, "a", S), 0);
+	ctl_session_close(none);
+	ctl_session_close(other);
+	assert_int_equal(register_as(node, "a", S), 0);
+	ctl_session_close(node);
+}
+
+/* The table is bounded: the id that rests longest gives way, one in use never. */
+static void holds_are_bounded(void **state)
+{
+	struct ctl_holds *holds = ctl_holds_new();
+	char id[32];
+
+	assert_int_equal(ctl_holds_take(holds, "in use", 1), 0);
+	for (unsigned i = 0; i < CTL_HOLDS_MAX + 5; i++) {
+		snprintf(id, sizeof(id), "d%u", i);
+		assert_int_equal(ctl_holds_take(holds, id, 2), 0);
+		ctl_holds_rest(holds, id);
+	}
+	assert_int_equal(ctl_holds_count(holds), CTL_HOLDS_MAX);
+	assert_int_equal(ctl_holds_find(holds, "in use"), 1);
+	assert_int_equal(ctl_holds_find(holds, "d5"), 0);
+	assert_int_equal(ctl_holds_find(holds, "d6"), 2);
+	ctl_holds_release(holds, 2);
+	assert_int_equal(ctl_holds_count(holds), 1);
+	ctl_holds_free(holds);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -283,6 +371,9 @@ int main(void)
 		CASE(id_fits_into_a_path),
 		CASE(long_metadata_is_cut),
 		CASE(random_steps_agree_with_naive_twin),
+		CASE(id_belongs_to_its_node),
+		CASE(id_of_nobody),
+		cmocka_unit_test(holds_are_bounded),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -377,6 +377,19 @@ int ctl_tunnel_set_mesh_rules(struct ctl_tunnel *tunnel, const struct dp_filter_
 	return 0;
 }
 
+size_t ctl_tunnel_n_rules(const struct ctl_tunnel *tunnel, bool with_mesh)
+{
+	return tunnel->n_file_rules + (with_mesh ? tunnel->n_mesh_rules : 0);
+}
+
+const struct dp_filter_rule *ctl_tunnel_rule(const struct ctl_tunnel *tunnel, size_t i)
+{
+	if (i < tunnel->n_file_rules)
+		return &tunnel->file_rules[i];
+	i -= tunnel->n_file_rules;
+	return i < tunnel->n_mesh_rules ? &tunnel->mesh_rules[i] : NULL;
+}
+
 bool ctl_tunnel_prefix_is_taken(const struct ctl_tunnel *tunnel, const struct base_prefix *prefix)
 {
 	return ctl_roster_by_prefix(&tunnel->roster, prefix) != NULL;

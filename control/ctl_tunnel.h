@@ -79,6 +79,10 @@ BASE_MUST_CHECK int ctl_tunnel_set_file_rules(struct ctl_tunnel *tunnel,
 BASE_MUST_CHECK int ctl_tunnel_set_mesh_rules(struct ctl_tunnel *tunnel,
 	const struct dp_filter_rule *rules, size_t n, struct base_error *ret_error);
 
+/** Rule @i of the filter in force, those of the file first; NULL: there are not so many. */
+const struct dp_filter_rule *ctl_tunnel_rule(const struct ctl_tunnel *tunnel, size_t i);
+size_t ctl_tunnel_n_rules(const struct ctl_tunnel *tunnel, bool with_mesh);
+
 /** All peers of the file and the API, in three orders; until the next change. */
 const struct ctl_roster *ctl_tunnel_roster(const struct ctl_tunnel *tunnel);
 

@@ -231,7 +231,8 @@ static int start_reload(struct gateway *gw)
 static int start_api(struct gateway *gw)
 {
 	struct ctl_api_sources sources = {
-		gw->config, gw->tunnel, gw->reload, gw->controller, base_clock_now_ns(), NULL};
+		gw->config, gw->tunnel, gw->reload, gw->controller, base_clock_now_ns(), NULL,
+		gw->mesh};
 	struct base_error err;
 
 	gw->taps = ctl_taps_new(ctl_loop_uv(gw->loop), gw->tunnel);
