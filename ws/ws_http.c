@@ -61,8 +61,9 @@ struct ws_http_req {
 	void *user;
 	char *reply;
 	const char *content_type;
-	size_t reply_len;
-	int status; /* 0: not replied yet */
+	size_t reply_len; /* of a stream: what waits in `reply` */
+	int status;       /* 0: not replied yet */
+	bool is_stream, has_header, is_ending;
 };
 
 static const char application_json[] = "application/json";
@@ -215,7 +216,7 @@ static void req_end(struct ws_http_req *req)
 		if (LIST_EMPTY(&req->http->reqs))
 			uv_timer_stop(&req->http->watch);
 	}
-	if (!req->status && req->gone)
+	if ((!req->status || (req->is_stream && !req->is_ending)) && req->gone)
 		req->gone(req->user);
 	for (unsigned i = 0; i < req->n_queries; i++)
 		free(req->queries[i]);
@@ -268,7 +269,7 @@ static void on_watch(uv_timer_t *timer)
 		struct pollfd fd = {.fd = lws_get_socket_fd(wsi), .events = POLLIN};
 
 		next = LIST_NEXT(req, entry);
-		if (req->status || poll(&fd, 1, 0) <= 0)
+		if ((req->status && !req->is_stream) || poll(&fd, 1, 0) <= 0)
 			continue;
 		req_end(req);
 		lws_set_timeout(wsi, PENDING_TIMEOUT_USER_OK, LWS_TO_KILL_ASYNC);
@@ -365,6 +366,25 @@ static int on_body(struct ws_http_req *req, const char *piece, size_t len)
 	return 0;
 }
 
+/* A piece in each turn: the header first, then all that waits. */
+static int on_stream_writable(struct ws_http_req *req)
+{
+	int ret = 0;
+
+	if (!req->has_header) {
+		req->has_header = true;
+		ret = ws_socket_stream_begin(req->socket, req->content_type);
+	} else if (req->reply_len > 0) {
+		ret = ws_socket_stream_write(req->socket, req->reply, req->reply_len);
+		req->reply_len = 0;
+	} else if (req->is_ending) {
+		return -1;
+	}
+	if (ret == 0 && (req->reply_len > 0 || req->is_ending))
+		lws_callback_on_writable(req->socket->wsi);
+	return ret;
+}
+
 static int on_writable(struct ws_http_req *req)
 {
 	struct ws_socket *socket = req->socket;
@@ -375,6 +395,8 @@ static int on_writable(struct ws_http_req *req)
 
 	if (!req->status)
 		return 0;
+	if (req->is_stream)
+		return on_stream_writable(req);
 	/* The transaction ends in this call, so the request must not be found on the socket any more. */
 	socket->state = NULL;
 	ret = ws_socket_reply(socket, status,
@@ -588,6 +610,36 @@ void ws_http_reply_text(struct ws_http_req *req, const char *content_type, char 
 	req->content_type = content_type;
 	req->reply = text;
 	req->reply_len = strlen(text);
+	lws_callback_on_writable(req->socket->wsi);
+}
+
+void ws_http_stream_begin(struct ws_http_req *req, const char *content_type)
+{
+	req->status = 200;
+	req->content_type = content_type;
+	req->is_stream = true;
+	lws_callback_on_writable(req->socket->wsi);
+}
+
+int ws_http_stream_write(struct ws_http_req *req, const char *text, size_t len)
+{
+	char *reply;
+
+	if (len > WS_HTTP_STREAM_BYTES_MAX - req->reply_len)
+		return -EAGAIN;
+	reply = realloc(req->reply, req->reply_len + len);
+	if (!reply && len > 0)
+		return -ENOMEM;
+	memcpy(reply + req->reply_len, text, len);
+	req->reply = reply;
+	req->reply_len += len;
+	lws_callback_on_writable(req->socket->wsi);
+	return 0;
+}
+
+void ws_http_stream_end(struct ws_http_req *req)
+{
+	req->is_ending = true;
 	lws_callback_on_writable(req->socket->wsi);
 }
 

@@ -59,6 +59,17 @@ void ws_http_on_gone(struct ws_http_req *req, void (*gone)(void *user), void *us
 void ws_http_reply(struct ws_http_req *req, int status, json_t *body);
 /** Reply 200 with a text of this type (borrowed for good); takes over @text, malloc'ed. */
 void ws_http_reply_text(struct ws_http_req *req, const char *content_type, char *text);
+/** What waits for a client of a stream, at most. */
+#define WS_HTTP_STREAM_BYTES_MAX (256u << 10)
+/**
+ * Begin a reply, 200 of this type, that goes on until the client goes (ws_http_on_gone() tells), or
+ * ws_http_stream_end().
+ */
+void ws_http_stream_begin(struct ws_http_req *req, const char *content_type);
+/** Add to it; copied. 0; -EAGAIN: the client does not read, and nothing of @text was taken; -ENOMEM. */
+BASE_MUST_CHECK int ws_http_stream_write(struct ws_http_req *req, const char *text, size_t len);
+/** Close after what waits has gone out; @req is not the caller's any more, and gone() is not called. */
+void ws_http_stream_end(struct ws_http_req *req);
 /** {"error": {"code": "unknown_daemon", "message": "..."}} with @status. */
 BASE_PRINTF(4, 5)
 void ws_http_reply_error(

@@ -56,6 +56,12 @@ static void handle_wait_gone(void *ctx, struct ws_http_req *req)
 	ws_http_on_gone(req, on_gone, ctx);
 }
 
+static void handle_stream(void *ctx, struct ws_http_req *req)
+{
+	handle_wait_gone(ctx, req);
+	ws_http_stream_begin(req, "text/event-stream");
+}
+
 static void handle_error(void *ctx, struct ws_http_req *req)
 {
 	ws_http_reply_error(
@@ -82,6 +88,7 @@ static const struct ws_http_route routes[] = {
 	{"POST", "/v1/wait", handle_wait},
 	{"GET", "/v1/gone", handle_wait_gone},
 	{"POST", "/v1/gone", handle_wait_gone},
+	{"GET", "/v1/stream", handle_stream},
 	{"GET", "/v1/error/{id}", handle_error},
 	{"GET", "/v1/large", handle_large},
 };
@@ -479,6 +486,56 @@ static void test_match_path(void **state)
 	assert_false(match_path("/v1/x", ""));
 }
 
+static void begin_stream(struct fixture *f)
+{
+	const char *body;
+
+	test_dial_unix(&f->io, f->path);
+	assert_true(test_send_text(&f->io, "GET /v1/stream HTTP/1.1\r\nHost: h\r\n\r\n"));
+	assert_int_equal(test_http_response(&f->io, &body), 200);
+	assert_non_null(f->waiting);
+}
+
+/* Pieces come as they are written, and after the last the connection ends. */
+static void test_stream(void **state)
+{
+	struct fixture *f = *state;
+
+	begin_stream(f);
+	for (int i = 0; i < 3; i++) {
+		assert_int_equal(ws_http_stream_write(f->waiting, "data: x\n\n", 9), 0);
+		assert_true(test_wait_bytes(&f->io, 9));
+		assert_string_equal(f->io.bytes, "data: x\n\n");
+		test_take(&f->io, 9);
+	}
+	assert_int_equal(ws_http_stream_write(f->waiting, "last", 4), 0);
+	ws_http_stream_end(f->waiting);
+	test_wait_end(&f->io);
+	assert_string_equal(f->io.bytes, "last");
+	assert_int_equal(f->gone, 0);
+}
+
+/* A client that does not read is told of by -EAGAIN, within bounded memory; one that goes, by gone(). */
+static void test_stream_slow_and_gone(void **state)
+{
+	static char piece[4096];
+	struct fixture *f = *state;
+	unsigned n = 0;
+
+	begin_stream(f);
+	while (ws_http_stream_write(f->waiting, piece, sizeof(piece)) == 0 && n < 100000) {
+		test_turn_once(&f->io);
+		n++;
+	}
+	assert_in_range(n, WS_HTTP_STREAM_BYTES_MAX / sizeof(piece), 4000);
+	test_io_close(&f->io);
+	for (int turns = 0; f->gone == 0; turns++) {
+		assert_true(turns < TEST_TURNS_MAX);
+		test_turn_once(&f->io);
+	}
+	assert_int_equal(f->gone, 1);
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -496,6 +553,8 @@ int main(void)
 		CASE(test_gone_after_reply),
 		CASE(test_free_tells_the_waiting),
 		CASE(test_large_reply),
+		CASE(test_stream),
+		CASE(test_stream_slow_and_gone),
 		CASE(test_mode),
 		CASE(test_in_use),
 		CASE(test_stale_file_is_replaced),

@@ -523,6 +523,22 @@ int ws_socket_reply(
 	return lws_http_transaction_completed(socket->wsi) ? -1 : 0;
 }
 
+int ws_socket_stream_begin(struct ws_socket *socket, const char *type)
+{
+	char header[256];
+
+	snprintf(header, sizeof(header),
+		"HTTP/1.1 200 OK\r\nContent-Type: %s\r\nCache-Control: no-store\r\n"
+		"Connection: close\r\n\r\n",
+		type);
+	return write_reply(socket, header, NULL, 0);
+}
+
+int ws_socket_stream_write(struct ws_socket *socket, const char *piece, size_t len)
+{
+	return write_reply(socket, "", piece, len);
+}
+
 int ws_socket_refuse(
 	struct ws_socket *socket, int status, const char *type, const char *body, size_t len)
 {

@@ -65,6 +65,12 @@ uv_loop_t *ws_service_loop(const struct ws_service *service);
  */
 BASE_MUST_CHECK int ws_socket_reply(
 	struct ws_socket *socket, int status, const char *type, const char *body, size_t len);
+/**
+ * The same without an end: write the header of a reply that goes on until the connection closes, and then pieces of
+ * it. From inside the socket's own callback only, one piece in each call. 0, or non-zero to close.
+ */
+BASE_MUST_CHECK int ws_socket_stream_begin(struct ws_socket *socket, const char *type);
+BASE_MUST_CHECK int ws_socket_stream_write(struct ws_socket *socket, const char *piece, size_t len);
 /** The same, and the connection ends after it: where the rest of the request is not wanted. */
 BASE_MUST_CHECK int ws_socket_refuse(
 	struct ws_socket *socket, int status, const char *type, const char *body, size_t len);
