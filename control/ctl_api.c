@@ -275,6 +275,13 @@ out:
 	call_fini(&call);
 }
 
+static void on_events(void *ctx, struct ws_http_req *req)
+{
+	const struct ctl_api *api = ctx;
+
+	ctl_events_serve(api->sources.events, req);
+}
+
 /* ---- taps ---- */
 
 /* The document, or the error that errno names. */
@@ -348,6 +355,7 @@ static const struct ws_http_route routes[] = {
 	{"POST", "/v1/mesh/down", ctl_api_on_mesh_down},
 	{"POST", "/v1/mesh/login", ctl_api_on_mesh_login},
 	{"POST", "/v1/mesh/logout", ctl_api_on_mesh_logout},
+	{"GET", "/v1/events", on_events},
 	{"GET", "/v1/stats", on_stats},
 	{"GET", "/v1/reasons", on_reasons},
 	{"GET", "/metrics", on_metrics},
@@ -390,6 +398,7 @@ struct ctl_api *ctl_api_new(struct ws_service *service, const struct ctl_api_sou
 		free(api);
 		return NULL;
 	}
+	ctl_api_tell_events(&api->sources);
 	/* Until here it was open to root, or to the user that we run as, alone. */
 	if (config->socket_gid == (gid_t)-1 ||
 		chown(config->socket, (uid_t)-1, config->socket_gid) == 0)
@@ -407,6 +416,7 @@ void ctl_api_free(struct ctl_api *api)
 {
 	if (!api)
 		return;
+	ctl_controller_listen_to_daemons(api->sources.controller, NULL, NULL);
 	ws_http_free(api->http);
 	free(api);
 }

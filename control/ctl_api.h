@@ -12,6 +12,7 @@
  *	GET  /v1/whois?addr=          whose address, or name
  *	GET  /v1/filter               the rules in force, and what each has let in
  *	POST /v1/mesh/up, down, login, logout    the node's connection to its server
+ *	GET  /v1/events               changes as they happen (ctl_events.h)
  *	GET  /v1/stats                counters: workers, drops by reason, stages, controller
  *	GET  /v1/reasons              why packets are dropped, explained
  *	GET  /metrics                 the counters as OpenMetrics
@@ -33,6 +34,7 @@
 #include "ws_http.h"
 #include "ctl_config.h"
 #include "ctl_controller.h"
+#include "ctl_events.h"
 #include "ctl_mesh.h"
 #include "ctl_reload.h"
 #include "ctl_tap.h"
@@ -47,6 +49,7 @@ struct ctl_api_sources {
 	uint64_t started_ns;
 	struct ctl_taps *taps;
 	struct ctl_mesh *mesh; /* NULL without one */
+	struct ctl_events *events;
 };
 
 struct ctl_api;
@@ -76,6 +79,10 @@ void ctl_api_on_mesh_logout(void *ctx, struct ws_http_req *req);
 json_t *ctl_api_mesh_status(const struct ctl_api_sources *sources, uint64_t now_ns);
 json_t *ctl_api_node(
 	const struct ctl_api_sources *sources, const struct coord_node *node, uint64_t now_ns);
+/** "direct4", "direct6", "relay", "none". */
+const char *ctl_api_path_name(const struct coord_path_status *path);
+/** The events of the mesh and the daemons begin to be told. */
+void ctl_api_tell_events(const struct ctl_api_sources *sources);
 void ctl_api_add_nodes(const struct ctl_api_sources *sources, json_t *list, uint64_t now_ns);
 
 /* The documents of ctl_api_docs.c; the caller owns them. NULL without memory. */

@@ -125,7 +125,7 @@ static json_t *prefixes_json(const struct base_prefix *prefixes, size_t n)
 	return list;
 }
 
-static const char *path_name(const struct coord_path_status *path)
+const char *ctl_api_path_name(const struct coord_path_status *path)
 {
 	switch (path->kind) {
 	case COORD_PATH_DIRECT:
@@ -160,7 +160,7 @@ json_t *ctl_api_node(
 					: json_null(),
 		"expired", coord_node_is_expired(map, node, base_clock_unix_ns() / BASE_NS_PER_S),
 		"allowed_ips", prefixes_json(node->allowed_ips, node->n_allowed_ips), "endpoint",
-		json_endpoint(&path.endpoint), "path", path_name(&path), "relay", "rtt_ms",
+		json_endpoint(&path.endpoint), "path", ctl_api_path_name(&path), "relay", "rtt_ms",
 		path.rtt_us ? json_real(path.rtt_us / 1000.0) : json_null(), "since",
 		json_unix_time(path.since_ns, now_ns), "last_handshake",
 		json_unix_time(status.last_handshake_ns, now_ns), "handshakes",

@@ -28,6 +28,8 @@ struct ctl_controller {
 	struct ctl_requests *requests;
 	bool (*node_of)(void *ctx, const struct base_addr *addr, struct ctl_node *ret_node);
 	void *node_ctx;
+	void (*news_of)(void *ctx, const struct ctl_daemon *daemon, const char *why);
+	void *news_ctx;
 	uv_timer_t *sweep, *deadlines; /* on the heap: closed later than this object */
 	struct base_log_limit refusals,
 		news; /* daemons come, go and misbehave as often as they like */
@@ -286,8 +288,11 @@ static void on_register(struct ctl_controller *controller, struct ws_conn *conn,
 		return;
 	}
 	daemon = ctl_session_daemon(session);
-	if (daemon != before)
+	if (daemon != before) {
 		log_news(controller, daemon->id, "registered from", ws_conn_remote(conn));
+		if (controller->news_of)
+			controller->news_of(controller->news_ctx, daemon, NULL);
+	}
 	send_ack(conn, WS_REGISTER_ACK, true, "registered");
 }
 
@@ -400,6 +405,8 @@ static void on_left(void *ctx, struct ctl_daemon *daemon, const char *why)
 	struct ctl_controller *controller = ctx;
 
 	log_news(controller, daemon->id, "left:", why);
+	if (controller->news_of)
+		controller->news_of(controller->news_ctx, daemon, why);
 	ctl_request_owner_end(controller->requests, &daemon->requests);
 }
 
@@ -494,6 +501,13 @@ int ctl_controller_listen(struct ctl_controller *controller, const struct base_e
 		return -errno;
 	controller->listeners[controller->n_listeners++] = (struct listener){*endpoint, server};
 	return 0;
+}
+
+void ctl_controller_listen_to_daemons(struct ctl_controller *controller,
+	void (*news)(void *ctx, const struct ctl_daemon *daemon, const char *why), void *ctx)
+{
+	controller->news_of = news;
+	controller->news_ctx = ctx;
 }
 
 void ctl_controller_set_nodes(struct ctl_controller *controller,

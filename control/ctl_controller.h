@@ -27,6 +27,9 @@ struct ctl_controller;
 
 /** NULL with errno. */
 struct ctl_controller *ctl_controller_new(uv_loop_t *loop, struct ws_service *service);
+/** Told when a daemon registers (@why NULL) and when it leaves. */
+void ctl_controller_listen_to_daemons(struct ctl_controller *controller,
+	void (*news)(void *ctx, const struct ctl_daemon *daemon, const char *why), void *ctx);
 /** Closes all connections, completes all requests as lost. NULL is fine. */
 void ctl_controller_free(struct ctl_controller *controller);
 

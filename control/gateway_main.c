@@ -165,6 +165,7 @@ struct gateway {
 	struct ws_service *service;
 	struct ctl_controller *controller;
 	struct ctl_taps *taps;
+	struct ctl_events *events;
 	struct ctl_api *api;
 };
 
@@ -230,15 +231,18 @@ static int start_reload(struct gateway *gw)
 
 static int start_api(struct gateway *gw)
 {
-	struct ctl_api_sources sources = {
-		gw->config, gw->tunnel, gw->reload, gw->controller, base_clock_now_ns(), NULL,
-		gw->mesh};
+	struct ctl_api_sources sources = {gw->config, gw->tunnel, gw->reload, gw->controller,
+		base_clock_now_ns(), NULL, gw->mesh, NULL};
 	struct base_error err;
 
 	gw->taps = ctl_taps_new(ctl_loop_uv(gw->loop), gw->tunnel);
 	if (!gw->taps)
 		return failed(errno, "traces: out of memory");
+	gw->events = ctl_events_new(ctl_loop_uv(gw->loop));
+	if (!gw->events)
+		return failed(errno, "events: out of memory");
 	sources.taps = gw->taps;
+	sources.events = gw->events;
 	gw->api = ctl_api_new(gw->service, &sources, &err);
 	return gw->api ? 0 : failed(0, err.text);
 }
@@ -325,6 +329,9 @@ static int start_all(struct gateway *gw)
 static void stop_all(struct gateway *gw)
 {
 	ctl_notify_free(gw->notify);
+	if (gw->mesh)
+		ctl_mesh_listen(gw->mesh, &(struct ctl_mesh_host){0}, NULL);
+	ctl_events_free(gw->events);
 	ctl_api_free(gw->api);
 	ctl_taps_free(gw->taps);
 	ctl_reload_free(gw->reload);
