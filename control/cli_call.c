@@ -175,6 +175,66 @@ out:
 	return document;
 }
 
+/* ---- streams ---- */
+
+/* What has come of a line; longer ones are cut. */
+struct stream {
+	void (*on_line)(void *user, const char *line);
+	void *user;
+	char line[16384];
+	size_t len;
+};
+
+static size_t on_stream_data(char *data, size_t size, size_t n, void *user)
+{
+	struct stream *stream = user;
+
+	for (size_t i = 0; i < size * n; i++) {
+		if (data[i] != '\n') {
+			if (stream->len < sizeof(stream->line) - 1)
+				stream->line[stream->len++] = data[i];
+			continue;
+		}
+		stream->line[stream->len] = '\0';
+		stream->on_line(stream->user, stream->line);
+		stream->len = 0;
+	}
+	return size * n;
+}
+
+int cli_stream(const struct cli *cli, const char *path,
+	void (*on_line)(void *user, const char *line), void *user)
+{
+	struct stream *stream = calloc(1, sizeof(*stream));
+	CURL *curl = curl_easy_init();
+	struct base_error reason;
+	char url[2048];
+	CURLcode rc = CURLE_OUT_OF_MEMORY;
+
+	snprintf(url, sizeof(url), "http://sandd-gw%s", path);
+	if (stream && curl) {
+		stream->on_line = on_line;
+		stream->user = user;
+		curl_easy_setopt(curl, CURLOPT_UNIX_SOCKET_PATH, cli->socket);
+		curl_easy_setopt(curl, CURLOPT_URL, url);
+		curl_easy_setopt(curl, CURLOPT_NOPROXY, "*");
+		curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
+		curl_easy_setopt(curl, CURLOPT_FAILONERROR, 1L);
+		curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_stream_data);
+		curl_easy_setopt(curl, CURLOPT_WRITEDATA, stream);
+		rc = curl_easy_perform(curl);
+	}
+	if (rc == CURLE_OK)
+		base_error_set(&reason, 0, "%s: the gateway ended the stream", cli->socket);
+	else if (rc == CURLE_OUT_OF_MEMORY)
+		base_error_set(&reason, 0, "out of memory");
+	else
+		explain(cli, curl, rc, &reason);
+	curl_easy_cleanup(curl);
+	free(stream);
+	return cli_fail(cli, CLI_FAILED, "stream_ended", "%s", reason.text);
+}
+
 json_t *cli_call(const struct cli *cli, const char *path, json_t *body, long timeout_s,
 	struct cli_error *ret_error, struct base_error *ret_reason)
 {

@@ -57,6 +57,15 @@ int cli_capture(struct cli *cli, int argc, char **argv);
 int cli_daemons(struct cli *cli, int argc, char **argv);
 int cli_exec(struct cli *cli, int argc, char **argv);
 int cli_peer_config(struct cli *cli, int argc, char **argv);
+int cli_ping(struct cli *cli, int argc, char **argv);
+int cli_ip(struct cli *cli, int argc, char **argv);
+int cli_whois(struct cli *cli, int argc, char **argv);
+int cli_login(struct cli *cli, int argc, char **argv);
+int cli_logout(struct cli *cli, int argc, char **argv);
+int cli_up(struct cli *cli, int argc, char **argv);
+int cli_down(struct cli *cli, int argc, char **argv);
+int cli_filter(struct cli *cli, int argc, char **argv);
+int cli_events(struct cli *cli, int argc, char **argv);
 
 /** What cli_next_option() returns when there is nothing more to do: --help was printed, or usage was wrong. */
 #define CLI_OPTION_HELP (-2)
@@ -69,6 +78,9 @@ int cli_peer_config(struct cli *cli, int argc, char **argv);
 int cli_next_option(struct cli *cli, int argc, char **argv);
 /** For a command without options of its own: read them all. True if it may go on, else *ret_exit. */
 bool cli_no_options(struct cli *cli, int argc, char **argv, int *ret_exit);
+
+/** The same, for a command with @min to @max arguments, which begin at argv[optind]. */
+bool cli_arguments(struct cli *cli, int argc, char **argv, int min, int max, int *ret_exit);
 
 /** Tell an error, as text or as a document, and pass @exit_code through. */
 BASE_PRINTF(4, 5)
@@ -92,6 +104,12 @@ json_t *cli_get(const struct cli *cli, const char *path);
 /** POST and DELETE for a command, the same way; @body is given up to the call. */
 json_t *cli_post(const struct cli *cli, const char *path, json_t *body);
 json_t *cli_delete(const struct cli *cli, const char *path);
+/**
+ * GET what goes on, a line after the other, until the gateway ends it or this is interrupted. Returns an exit code,
+ * CLI_FAILED after telling the error.
+ */
+int cli_stream(const struct cli *cli, const char *path,
+	void (*on_line)(void *user, const char *line), void *user);
 /** The end of what a command prints: CLI_OK, or CLI_FAILED after telling that it could not be written. */
 int cli_flush(void);
 /** Print a document on one line and free it; returns as cli_flush(). */

@@ -6,6 +6,7 @@
 #include "cli_table.h"
 
 #include <stdlib.h>
+#include <time.h>
 
 /* Read the options, ask, and print where --json asks for it. NULL: done, with *ret_exit. */
 static json_t *begin(struct cli *cli, int argc, char **argv, const char *path, int *ret_exit)
@@ -85,6 +86,33 @@ static void print_tunnel(const json_t *tunnel)
 	print_pair("memory", text);
 }
 
+/* What a person wants to know of the mesh: who we are there, how long, what is wrong. */
+static void print_mesh(const json_t *mesh)
+{
+	char text[700], ago[CLI_TEXT_LEN];
+	const json_t *warning;
+	size_t i;
+
+	snprintf(text, sizeof(text), "%s, %s, map %s", cli_text(mesh, "server"),
+		cli_text(mesh, "state"), cli_ago(ago, json_object_get(mesh, "last_map")));
+	print_pair("mesh server", text);
+	snprintf(text, sizeof(text), "%s, %llu node(s) in sight",
+		*cli_text(mesh, "name") ? cli_text(mesh, "name") : "no name yet",
+		(unsigned long long)cli_number(mesh, "nodes"));
+	print_pair("mesh name", text);
+	if (json_is_integer(json_object_get(mesh, "key_expiry"))) {
+		double left = (double)cli_number(mesh, "key_expiry") - (double)time(NULL);
+
+		if (left > 0)
+			snprintf(text, sizeof(text), "for %s more", cli_duration(ago, left));
+		else
+			snprintf(text, sizeof(text), "over; sandctl login renews it");
+		print_pair("node key", text);
+	}
+	json_array_foreach (json_object_get(mesh, "health"), i, warning)
+		print_pair("health", json_string_value(warning));
+}
+
 static void print_configuration(const json_t *configuration)
 {
 	const json_t *last = json_object_get(configuration, "last_reload"), *key;
@@ -125,6 +153,8 @@ int cli_status(struct cli *cli, int argc, char **argv)
 	tunnel = json_object_get(status, "tunnel");
 	if (json_is_object(tunnel))
 		print_tunnel(tunnel);
+	if (json_is_object(json_object_get(status, "mesh")))
+		print_mesh(json_object_get(status, "mesh"));
 	if (*cli_text(status, "controller")) {
 		snprintf(text, sizeof(text), "ws://%s/ws on the mesh",
 			cli_text(status, "controller"));
@@ -146,12 +176,27 @@ int cli_status(struct cli *cli, int argc, char **argv)
 
 /* ---- peers ---- */
 
+/* Whose it is, and whether the server sees it; the file's and the API's are ours. */
+static void add_owner(struct cli_table *table, const json_t *peer)
+{
+	const json_t *online = json_object_get(peer, "online");
+	char tags[200];
+
+	join(tags, sizeof(tags), json_object_get(peer, "tags"));
+	if (strcmp(cli_text(peer, "source"), "mesh") != 0)
+		cli_table_add(table, cli_text(peer, "source"));
+	else
+		cli_table_add(table, tags[0] ? tags : cli_text(peer, "owner"));
+	cli_table_add(table, json_is_boolean(online) ? json_is_true(online) ? "yes" : "no" : NULL);
+}
+
 static void add_peer(struct cli_table *table, const json_t *peer)
 {
 	char text[CLI_TEXT_LEN], prefixes[400];
 	const json_t *rtt = json_object_get(peer, "rtt_ms");
 
 	cli_table_add(table, cli_text(peer, "name"));
+	add_owner(table, peer);
 	cli_table_addf(table, "%.*s", BASE_FINGERPRINT_LEN, cli_text(peer, "public_key"));
 	cli_table_add(table, cli_text(peer, "endpoint"));
 	cli_table_add(table, cli_text(peer, "path"));
@@ -173,9 +218,12 @@ static void print_peer(const json_t *peer)
 	char text[400], rx[CLI_TEXT_LEN], tx[CLI_TEXT_LEN];
 	uint64_t keepalive_s = cli_number(peer, "keepalive_s");
 
+	const char *source = cli_text(peer, "source");
+
 	printf("peer: %s (%s)\n", cli_text(peer, "name"),
-		strcmp(cli_text(peer, "source"), "api") == 0 ? "made by the API"
-							     : "of the configuration file");
+		strcmp(source, "api") == 0            ? "made by the API"
+			: strcmp(source, "mesh") == 0 ? cli_text(peer, "fqdn")
+						      : "of the configuration file");
 	printf("  public key: %s\n", cli_text(peer, "public_key"));
 	if (json_is_true(json_object_get(peer, "has_preshared_key")))
 		printf("  preshared key: (hidden)\n");
@@ -215,8 +263,8 @@ static json_t *find_peer(const json_t *peers, const char *name)
 
 static void print_peers(const json_t *peers)
 {
-	static const char *const headings[] = {"NAME", "KEY", "ENDPOINT", "PATH", ">RTT",
-		">HANDSHAKE", ">RECEIVED", ">SENT", ">LCORE", "ALLOWED IPS"};
+	static const char *const headings[] = {"NAME", "OWNER", "ONLINE", "KEY", "ENDPOINT", "PATH",
+		">RTT", ">HANDSHAKE", ">RECEIVED", ">SENT", ">LCORE", "ALLOWED IPS"};
 	struct cli_table *table;
 	json_t *peer;
 	size_t i;

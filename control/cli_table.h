@@ -14,7 +14,7 @@
 
 #include "base_err.h"
 
-#define CLI_COLUMNS_MAX 12
+#define CLI_COLUMNS_MAX 14
 /** Room for the texts below. */
 #define CLI_TEXT_LEN 32
 

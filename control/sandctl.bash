@@ -15,7 +15,7 @@ _sandctl_names() {
 
 _sandctl() {
 	local word=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
-	local commands="status peers reload stats trace capture daemons exec peer-config"
+	local commands="status peers ping ip whois login logout up down filter events reload stats trace capture daemons exec peer-config"
 	local common="--json --socket --help --version"
 	local command="" at=0 i words=""
 
@@ -31,7 +31,7 @@ _sandctl() {
 	done
 	COMPREPLY=()
 	case $previous in
-	--socket | -o | --out | --key | --preshared-key | --file)
+	--socket | -o | --out | --key | --preshared-key | --file | --authkey-file)
 		mapfile -t COMPREPLY < <(compgen -f -- "$word")
 		return
 		;;
@@ -50,7 +50,10 @@ _sandctl() {
 	esac
 	case $command in
 	"") words="$commands $common" ;;
-	status | reload | daemons) words=$common ;;
+	status | reload | daemons | logout | up | down | filter | events) words=$common ;;
+	ping) words="--count $common $(_sandctl_names peers name)" ;;
+	ip | whois) words="$common $(_sandctl_names peers name)" ;;
+	login) words="--authkey-file $common" ;;
 	stats) words="--watch --explain $common" ;;
 	peers)
 		words="--public-key --allowed-ips --endpoint --keepalive --fixed-endpoint --preshared-key --file $common"

@@ -21,6 +21,14 @@ static const struct option peers_options[] = {
 	{"file", required_argument, NULL, 'f'},
 	{0},
 };
+static const struct option ping_options[] = {
+	{"count", required_argument, NULL, 'n'},
+	{0},
+};
+static const struct option login_options[] = {
+	{"authkey-file", required_argument, NULL, 'k'},
+	{0},
+};
 static const struct option exec_options[] = {
 	{"timeout", required_argument, NULL, 't'},
 	{"env", required_argument, NULL, 'e'},
@@ -83,6 +91,33 @@ const struct cli_command cli_commands[] = {
 		"live until they are removed or the gateway ends; those of the configuration file\n"
 		"are changed there (sandctl reload).\n",
 		peers_options, cli_peers},
+	{"ping", "NAME [--count N]", "ask a node of the mesh which way it is reached, and how fast",
+		"  --count N   so many, one a second (default 1)\n"
+		"\n"
+		"A disco ping, outside of the tunnel; NAME may be an address of the mesh. Exit "
+		"code: 0 if\n"
+		"any was answered.\n",
+		ping_options, cli_ping},
+	{"ip", "[NAME]", "addresses in the mesh: this gateway's, or a node's", "", no_options,
+		cli_ip},
+	{"whois", "ADDRESS", "whose address of the mesh it is; a name will do, too", "", no_options,
+		cli_whois},
+	{"login", "[--authkey-file FILE]", "log this node in, or renew its key",
+		"  --authkey-file FILE  a pre-auth key, one line; - is standard input\n"
+		"\n"
+		"Without a key the server may have one from before, or says which URL to open.\n",
+		login_options, cli_login},
+	{"logout", "", "end this node on its server and wipe its keys", "", no_options, cli_logout},
+	{"up", "", "connect to the mesh's server", "", no_options, cli_up},
+	{"down", "", "disconnect from it: peers of the mesh go until the next up", "", no_options,
+		cli_down},
+	{"filter", "", "the packet filter in force, and what each rule has let in", "", no_options,
+		cli_filter},
+	{"events", "", "changes as they happen, until interrupted",
+		"With --json a line is {\"event\", \"data\"}. Events: mesh_state, key_expiry, "
+		"peer,\n"
+		"path, daemon.\n",
+		no_options, cli_events},
 	{"reload", "", "read the configuration file again, change what can be changed",
 		"What cannot follow while the gateway runs is named.\n"
 		"Exit code: 0 all of it followed, 1 nothing did (the file is wrong), 3 some of it\n"
@@ -258,17 +293,26 @@ int cli_next_option(struct cli *cli, int argc, char **argv)
 	return verdict;
 }
 
-bool cli_no_options(struct cli *cli, int argc, char **argv, int *ret_exit)
+bool cli_arguments(struct cli *cli, int argc, char **argv, int min, int max, int *ret_exit)
 {
-	int option = cli_next_option(cli, argc, argv);
+	int option = cli_next_option(cli, argc, argv), n = argc - optind;
 
 	*ret_exit = option == CLI_OPTION_HELP ? CLI_OK : CLI_USAGE;
 	if (option != -1)
 		return false;
-	if (!argv[optind])
+	if (n >= min && n <= max)
 		return true;
-	cli_fail(cli, 0, "usage", "%s takes no arguments", cli->command->name);
+	if (max == 0)
+		cli_fail(cli, 0, "usage", "%s takes no arguments", cli->command->name);
+	else
+		cli_fail(cli, 0, "usage", "%s needs %s %s", cli->command->name,
+			min == max ? "one" : "at most one", cli->command->synopsis);
 	return false;
+}
+
+bool cli_no_options(struct cli *cli, int argc, char **argv, int *ret_exit)
+{
+	return cli_arguments(cli, argc, argv, 0, 0, ret_exit);
 }
 
 static const struct cli_command *find_command(const char *name)
