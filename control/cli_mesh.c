@@ -17,12 +17,12 @@
 #define PING_COUNT_MAX 10000
 #define PING_GAP_MS 1000
 
-/* A name as a segment of a path. */
-static char *escaped(const char *format_path, const char *name)
+/* A path with a name in it, whatever the name holds. free() it; NULL without memory. */
+static char *path_of(const char *before, const char *name, const char *after)
 {
 	char *part = curl_easy_escape(NULL, name, 0), *path = NULL;
 
-	if (part && asprintf(&path, format_path, part) < 0)
+	if (part && asprintf(&path, "%s%s%s", before, part, after) < 0)
 		path = NULL;
 	curl_free(part);
 	return path;
@@ -81,7 +81,7 @@ int cli_ping(struct cli *cli, int argc, char **argv)
 	if (!ping.name || argv[optind + 1])
 		return cli_fail(cli, CLI_USAGE, "usage",
 			"one name or address of the mesh; sandctl peers lists them");
-	path = escaped("/v1/peers/%s/ping", ping.name);
+	path = path_of("/v1/peers/", ping.name, "/ping");
 	if (!path)
 		return cli_fail(cli, CLI_FAILED, "no_memory", "out of memory");
 	for (unsigned i = 0; i < ping.count; i++) {
@@ -134,7 +134,7 @@ int cli_ip(struct cli *cli, int argc, char **argv)
 				  json_object_get(json_object_get(document, "mesh"), "addresses"))
 			: CLI_FAILED;
 	}
-	path = escaped("/v1/whois?addr=%s", name);
+	path = path_of("/v1/whois?addr=", name, "");
 	document = path ? cli_get(cli, path) : NULL;
 	free(path);
 	return document ? print_addresses(cli, document, json_object_get(document, "addresses"))
@@ -178,7 +178,7 @@ int cli_whois(struct cli *cli, int argc, char **argv)
 
 	if (!cli_arguments(cli, argc, argv, 1, 1, &exit_code))
 		return exit_code;
-	path = escaped("/v1/whois?addr=%s", argv[optind]);
+	path = path_of("/v1/whois?addr=", argv[optind], "");
 	document = path ? cli_get(cli, path) : NULL;
 	free(path);
 	if (!document)
