@@ -146,14 +146,23 @@ lab_stop_kept() {
 	lab_names keep
 	# SIGTERM first: the gateway takes its interface and program away itself
 	# shellcheck disable=SC2046 # a list
-	kill $(ip netns pids "$LAB_GW") $(ip netns pids "$LAB_PEER") 2>/dev/null || true
+	kill $(lab_pids) 2>/dev/null || true
 	wait_for 5 lab_is_empty || true
 	lab_remove keep
 	rm -rf "$LAB_KEEP_DIR"
 }
 
 lab_is_empty() {
-	[[ -z $(ip netns pids "$LAB_GW")$(ip netns pids "$LAB_PEER") ]]
+	[[ -z $(lab_pids) ]]
+}
+
+# Processes in all of the lab's namespaces.
+lab_pids() {
+	local ns
+
+	ip netns list | awk '{ print $1 }' | grep -E "^sandd-$LAB_ID-[a-z0-9]+\$" | while read -r ns; do
+		ip netns pids "$ns"
+	done
 }
 
 # Sets GW_EXEC and PEER_EXEC, the words that run a command in the namespaces.

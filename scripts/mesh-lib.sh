@@ -21,6 +21,7 @@ declare -A MESH_PID=()
 # mesh_up [keep]: the bridge and Headscale's namespace.
 mesh_up() {
 	lab_begin "$@"
+	# shellcheck disable=SC2153 # set by lab_begin
 	ip netns add "sandd-$LAB_ID-hs"
 	mesh_in hs ip link set lo up
 	mesh_in hs ip link add br0 type bridge
@@ -44,7 +45,7 @@ mesh_in() {
 mesh_node() {
 	local name=$1 number=$2
 
-	mkdir -p -m 700 "$LAB_DIR/$name"
+	mkdir -p "$LAB_DIR/$name"
 	ip netns add "sandd-$LAB_ID-$name"
 	mesh_in "$name" ip link set lo up
 	mesh_in hs ip link add "v-$name" type veth peer name under0 netns "sandd-$LAB_ID-$name"
@@ -81,7 +82,7 @@ mesh_end() {
 # --- Headscale ------------------------------------------------------------------------------------
 
 hs_config() {
-	mkdir -p -m 700 "$LAB_DIR/hs"
+	mkdir -p "$LAB_DIR/hs"
 	cat >"$LAB_DIR/hs/config.yaml" <<-EOF
 		server_url: $MESH_SERVER
 		listen_addr: 0.0.0.0:8080
@@ -220,6 +221,7 @@ mesh_gw_ip() {
 # mesh_gw_join NAME NUMBER [LINES]: all of it, until the map is live.
 mesh_gw_join() {
 	mesh_node "$1" "$2"
+	# shellcheck disable=SC2086 # a list
 	mesh_gw_key "$1" "$(hs_key ${MESH_KEY_ARGS:-})"
 	mesh_gw_config "$1" "${3:-}"
 	mesh_gw_start "$1" || return 1

@@ -8,6 +8,8 @@
 #   scripts/quickstart.sh --keep      and leave it running; prints how to look around
 #   scripts/quickstart.sh --stop      end what --keep left running
 #   scripts/quickstart.sh --json      end with one line of JSON on standard output
+#   scripts/quickstart.sh --mesh      the same in a mesh: a real Headscale, a worker with a real tailscaled
+#                                     (fetches them first; --json and --keep as above)
 #
 # The gateway's port is af_xdp, or af_packet where the kernel does not let it (it says so). A second
 # run finds packages and build, and takes seconds. The topology is drawn in scripts/lab-lib.sh.
@@ -140,12 +142,13 @@ keep() {
 }
 
 main() {
-	local keep=0 json=0
+	local keep=0 json=0 mesh=0
 
 	while (($#)); do
 		case $1 in
 		--keep) keep=1 ;;
 		--json) json=1 ;;
+		--mesh) mesh=1 ;;
 		--stop) need_root; lab_stop_kept || die "nothing is running"; exit 0 ;;
 		-h | --help) print_help; exit 0 ;;
 		*) die -2 "unknown option '$1' (--help lists them)" ;;
@@ -157,6 +160,13 @@ main() {
 		die "one is running already; stop it first: scripts/quickstart.sh --stop"
 	fi
 	prepare
+	if ((mesh)); then
+		"$REPO/scripts/peers.sh" headscale tailscale
+		. "$REPO/scripts/mesh-lib.sh"
+		. "$REPO/scripts/quickstart-mesh.sh"
+		quickstart_mesh "$keep" "$json"
+		return
+	fi
 	if ((keep)); then lab_up keep; else lab_up; fi
 	start_all
 	run_commands
