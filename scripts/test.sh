@@ -84,9 +84,9 @@ suite_python() {
 	PYTHONDONTWRITEBYTECODE=1 python3 "$REPO/python/tests/test_server.py"
 }
 
-# netns/x and interop/x are programs of that name in tests/.
+# netns/x, interop/x and mesh/x are programs of that name in tests/.
 run_suite_body() {
-	[[ $1 != interop/* ]] || wait_for_peers
+	[[ $1 != interop/* && $1 != mesh/* ]] || wait_for_peers
 	case $1 in
 	*/*) "$REPO/tests/$1_test.sh" ;;
 	*) "suite_$1" ;;
@@ -97,7 +97,7 @@ all_suites() {
 	local file
 
 	printf '%s\n' includes style gcc clang
-	for file in "$REPO"/tests/netns/*_test.sh "$REPO"/tests/interop/*_test.sh; do
+	for file in "$REPO"/tests/{netns,interop,mesh}/*_test.sh; do
 		[[ ! -e $file ]] || { file=${file#"$REPO"/tests/}; echo "${file%_test.sh}"; }
 	done
 	printf '%s\n' quickstart python tidy asan tsan fuzz
