@@ -14,8 +14,6 @@ identity() {
 
 # Each way of the tunnel, two hundred packets a second, is whole from before the server goes until after it is back.
 server_away() {
-	local handshakes
-
 	mesh_words w1
 	pings_start 0.005 "$(mesh_gw_ip gw1 4)" "${WORDS[@]}" || return 1
 	hs_stop
