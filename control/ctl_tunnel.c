@@ -87,9 +87,6 @@ static void on_event(void *ctx, const struct dp_event *event)
 	case DP_EVENT_PORT:
 		base_log_warn("%s", event->text ? event->text : "a port's link changed");
 		break;
-	case DP_EVENT_PATH_WANTED: /* of a mesh's peers alone */
-	case DP_EVENT_ADDRESSES:
-		break;
 	case DP_EVENT_DEAD:
 		base_log_error("%s; the supervisor must start sandd-gw again",
 			event->text ? event->text : "a thread of the dataplane died");
