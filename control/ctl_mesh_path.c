@@ -215,6 +215,7 @@ void mesh_tell_endpoints(struct ctl_mesh *mesh)
 	struct base_addr addrs[COORD_ENDPOINTS_MAX];
 	size_t n = dp_local_addrs(ctl_tunnel_dp(mesh->tunnel), addrs, COORD_ENDPOINTS_MAX);
 
+	n = n < COORD_ENDPOINTS_MAX ? n : COORD_ENDPOINTS_MAX;
 	for (size_t i = 0; i < n; i++) {
 		if (!is_reachable(&addrs[i]))
 			continue;
