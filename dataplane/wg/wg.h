@@ -208,7 +208,8 @@ void wg_peer_confirmed(struct wg_peer *peer, uint64_t now_ns);
 void wg_peer_set_has_endpoint(struct wg_peer *peer, bool has_endpoint);
 /**
  * Of a peer that is probed: it is reached by a path that is new, or by none any more. With one an attempt that is on sends its
- * initiation at once, also within WG_REKEY_TIMEOUT_NS of the last: that one went by another way, or nowhere.
+ * initiation at once, also within WG_REKEY_TIMEOUT_NS of the last: that one went by another way, or nowhere. Without a
+ * session one begins: the peer may wait for it, having lost its own initiation before it knew the way.
  */
 void wg_peer_path(struct wg_peer *peer, bool has_path, uint64_t now_ns);
 /** Is there a way to reach it, as far as the device knows? */

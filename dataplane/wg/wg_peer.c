@@ -313,6 +313,8 @@ void wg_peer_path(struct wg_peer *peer, bool has_path, uint64_t now_ns)
 	peer->timers.has_endpoint = has_path;
 	if (has_path && peer->timers.attempt_ns)
 		wg_handshake_repeat(peer, now_ns);
+	else if (has_path && !wg_timers_has_session(&peer->timers, now_ns))
+		wg_peer_want_handshake(peer, now_ns);
 	wg_peer_schedule(peer, now_ns);
 }
 

@@ -74,7 +74,7 @@ gone() {
 
 # What the gateway offers: a network behind it, approved on the server, forwarded by its kernel.
 route_of_ours() {
-	mesh_in gw1 ip link add lan0 type dummy
+	mesh_in gw1 ip link add lan0 type bridge
 	mesh_in gw1 ip addr add 10.77.0.1/24 dev lan0
 	mesh_in gw1 ip link set lan0 up
 	hs nodes approve-routes -i "$(hs_node_id gw1)" -r 10.77.0.0/24 >/dev/null || return 1
@@ -83,7 +83,7 @@ route_of_ours() {
 
 # What a tailscaled node offers: taken, because accept_routes says so.
 route_of_theirs() {
-	mesh_in w1 ip link add lan0 type dummy
+	mesh_in w1 ip link add lan0 type bridge
 	mesh_in w1 ip addr add 10.88.0.1/24 dev lan0
 	mesh_in w1 ip link set lan0 up
 	hs nodes approve-routes -i "$(hs_node_id w1)" -r 10.88.0.0/24 >/dev/null || return 1
