@@ -66,8 +66,11 @@ static void path_send(void *ctx, const struct base_endpoint *to, const void *dat
 {
 	struct ctl_mesh *mesh = ctx;
 
+	int rc = dp_probe_send(ctl_tunnel_dp_to_change(mesh->tunnel), to, NULL, datagram, len);
+
 	/* Lost is lost: a ping is repeated. */
-	(void)dp_probe_send(ctl_tunnel_dp_to_change(mesh->tunnel), to, NULL, datagram, len);
+	if (rc < 0)
+		base_log_debug("a probe was not sent: %s", strerror(-rc));
 }
 
 static void log_path(struct ctl_mesh *mesh, const struct coord_node *node,

@@ -306,14 +306,25 @@ void wg_peer_set_has_endpoint(struct wg_peer *peer, bool has_endpoint)
 	wg_peer_schedule(peer, 0);
 }
 
+/*
+ * Of two addresses that answer within a moment the better one is a new path, but the initiation by the first is on its way: a
+ * second would be dropped by the peer as a flood, and with it we would have forgotten what the first one's answer needs.
+ */
+static bool may_repeat(const struct wg_peer *peer, bool had_path, uint64_t now_ns)
+{
+	return !had_path || now_ns - peer->timers.initiation_ns >= WG_REPEAT_GAP_NS;
+}
+
 void wg_peer_path(struct wg_peer *peer, bool has_path, uint64_t now_ns)
 {
+	bool had_path = peer->timers.has_endpoint;
+
 	if (peer->is_dead)
 		return;
 	peer->timers.has_endpoint = has_path;
-	if (has_path && peer->timers.attempt_ns)
+	if (has_path && peer->timers.attempt_ns && may_repeat(peer, had_path, now_ns))
 		wg_handshake_repeat(peer, now_ns);
-	else if (has_path && !wg_timers_has_session(&peer->timers, now_ns))
+	else if (has_path && !had_path && !wg_timers_has_session(&peer->timers, now_ns))
 		wg_peer_want_handshake(peer, now_ns);
 	wg_peer_schedule(peer, now_ns);
 }
