@@ -182,6 +182,10 @@ static void a_new_path_repeats_the_initiation(void **state)
 	assert_int_equal(path(peer, &peer->endpoint), 0);
 	run(0);
 	assert_int_equal(lab.out[WG_MESSAGE_INITIATION].n, 2);
+	/* A better one a moment later: the answer to what is on its way must find us waiting for it. */
+	assert_int_equal(path(peer, &nobody), 0);
+	run(0);
+	assert_int_equal(lab.out[WG_MESSAGE_INITIATION].n, 2);
 }
 
 /* Its handshake is answered where it came from; data of ours still waits for a path. */

@@ -92,7 +92,7 @@ static_assert(sizeof(struct wg_data) == 16, "paper 5.4.6");
 /** A second initiation of a peer within this time is dropped (wireguard-practice.md). */
 #define WG_INITIATION_GAP_NS (20 * BASE_NS_PER_MS)
 /* Ours, of peers that are probed: an initiation that left so lately is not repeated by a better path. */
-#define WG_REPEAT_GAP_NS (250 * BASE_NS_PER_MS)
+#define WG_REPEAT_GAP_NS (50 * BASE_NS_PER_MS)
 
 /* Limits that outsiders meet. */
 #define WG_STAGED_PKTS_MAX 128  /* packets that wait for a handshake, per peer; oldest dropped */
