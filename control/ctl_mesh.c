@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The node's life and states, and what operators do with it. Loop's thread. See ctl_mesh.h. */
 #include "ctl_mesh.h"
+#include "ctl_mesh_object.h"
 
 #include "base_clock.h"
 #include "base_log.h"
 #include "cr_noise.h"
-#include "ctl_mesh_object.h"
 
 #include <stdlib.h>
 #include <time.h>

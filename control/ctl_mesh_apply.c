@@ -4,11 +4,10 @@
  * A delta touches what it names; when something is refused because it is another's, everything is looked at
  * again as soon as that may have changed. Loop's thread. See ctl_mesh_object.h.
  */
-#include "ctl_mesh_object.h"
-
 #include "base_clock.h"
 #include "base_log.h"
 #include "ws_messages.h"
+#include "ctl_mesh_object.h"
 
 #include <stdlib.h>
 

@@ -3,10 +3,9 @@
  * Between coord_path, which decides, and the tunnel, which sends: probes both ways, paths into the dataplane, the timer of
  * deadlines; and which endpoints we tell the server. Loop's thread. See ctl_mesh_object.h.
  */
-#include "ctl_mesh_object.h"
-
 #include "base_clock.h"
 #include "base_log.h"
+#include "ctl_mesh_object.h"
 
 #include <stdlib.h>
 
