@@ -28,8 +28,8 @@ BASE_LOG_CATEGORY("coord");
 
 static bool has_changed(const struct coord_status *a, const struct coord_status *b)
 {
-	return a->state != b->state || strcmp(a->detail, b->detail) != 0 ||
-		strcmp(a->login_url, b->login_url) != 0;
+	return a->state != b->state || a->key_expiry_unix_s != b->key_expiry_unix_s ||
+		strcmp(a->detail, b->detail) != 0 || strcmp(a->login_url, b->login_url) != 0;
 }
 
 /* Compared with what was told last: members are set one by one. */

@@ -187,6 +187,51 @@ static void test_rotation_refused(void **state)
 	assert_int_equal(lab.n_joins, 2);
 }
 
+/* Killed in the midst of a rotation that the server then refuses: the tunnel, which began with the new key, gets the old one back. */
+static void test_rotation_refused_after_restart(void **state)
+{
+	struct cr_key before;
+
+	join();
+	before = coord_state_identity(lab.state)->node_private;
+	lab.joins[1] = NULL;
+	expire();
+	UNTIL(lab.n_joins == 2);
+	coord_free(lab.coord);
+	lab.joins[2] = REFUSED("authkey already used");
+	lab.is_expired = true;
+	new_client();
+	coord_up(lab.coord);
+	UNTIL_STATE(COORD_EXPIRED);
+	assert_int_equal(lab.n_joins, 3);
+	assert_int_equal(lab.n_identities, 1);
+	assert_true(cr_key_equal(&lab.identity, &before));
+	assert_true(cr_key_equal(&before, &coord_state_identity(lab.state)->node_private));
+}
+
+static void test_expiry_is_told(void **state)
+{
+	unsigned before;
+	char key[256];
+
+	join();
+	before = lab.n_states;
+	send_self(text_of(lab.poll, "NodeKey", key), false, "");
+	flush_server();
+	UNTIL(lab.coord->status.frames == 2);
+	go_on();
+	assert_int_equal(lab.n_states, before);
+	send_frame("{\"Node\":{\"ID\":7,\"Name\":\"gw.mesh.test.\",\"Key\":\"nodekey:"
+		   "1111111111111111111111111111111111111111111111111111111111111111\","
+		   "\"Addresses\":[\"100.64.0.7/32\"],\"MachineAuthorized\":true,"
+		   "\"KeyExpiry\":\"2099-01-01T00:00:00Z\"}}",
+		false);
+	flush_server();
+	UNTIL(lab.n_states == before + 1);
+	assert_true(lab.coord->status.key_expiry_unix_s == 4070908800);
+	assert_int_equal(lab.coord->status.state, COORD_STREAMING);
+}
+
 static void test_tunnel_refuses_the_key(void **state)
 {
 	join();
@@ -682,6 +727,8 @@ int main(void)
 		IN_A_LAB(test_expired_again),
 		IN_A_LAB(test_rotation),
 		IN_A_LAB(test_rotation_refused),
+		IN_A_LAB(test_rotation_refused_after_restart),
+		IN_A_LAB(test_expiry_is_told),
 		IN_A_LAB(test_tunnel_refuses_the_key),
 		IN_A_LAB(test_removed),
 		IN_A_LAB(test_rejoins),

@@ -294,14 +294,14 @@ void coord_h2_consumed(struct coord_h2 *h2, int32_t request, size_t len)
 	nghttp2_session_consume(h2->session, request, len);
 }
 
-void coord_h2_cancel(struct coord_h2 *h2, int32_t id)
+void coord_h2_cancel(struct coord_h2 *h2, int32_t request)
 {
-	struct request *request = request_by_id(h2, id);
+	struct request *cancelled = request_by_id(h2, request);
 
-	if (!request)
+	if (!cancelled)
 		return;
-	request->is_cancelled = true;
-	nghttp2_submit_rst_stream(h2->session, NGHTTP2_FLAG_NONE, id, NGHTTP2_CANCEL);
+	cancelled->is_cancelled = true;
+	nghttp2_submit_rst_stream(h2->session, NGHTTP2_FLAG_NONE, request, NGHTTP2_CANCEL);
 }
 
 bool coord_h2_is_usable(const struct coord_h2 *h2)

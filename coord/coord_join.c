@@ -167,6 +167,9 @@ static void renewal_refused(struct coord *coord, const char *words)
 	coord->is_renewal_refused = true;
 	snprintf(coord->renewal_words, sizeof(coord->renewal_words), "%s", words);
 	coord->must_register = false;
+	/* A process that began in the midst of the rotation has a tunnel with the new one. */
+	if (!tell_identity(coord))
+		return;
 	if (coord->poll)
 		client_renew(coord);
 	else

@@ -336,6 +336,14 @@ expired_without_key() {
 	comes_to person streaming
 }
 
+# A key on a running node that has expired.
+expired_then_key() {
+	hs main nodes expire -i "$(node_id person)"
+	comes_to person expired || return
+	tell person "login $(<"$DIR/reusable")"
+	comes_to person streaming && [[ $(self person .expired) == false ]]
+}
+
 expiry_told_ahead() {
 	hs main nodes expire -i "$(node_id n1)" --expiry 2099-01-01T00:00:00Z
 	tell n1 map
@@ -535,6 +543,7 @@ check "renamed by the administrator" renamed
 check "the server killed and started again" server_restart
 check "expired by the administrator: renewed with the key, the tunnel told" expired_key_is_renewed
 check "expired without a key: said so, taken back, logged in again" expired_without_key
+check "expired, and given a key" expired_then_key
 check "key expiry known ahead" expiry_told_ahead
 check "deleted, on_removed: stop" deleted_stops
 check "deleted, on_removed: rejoin" deleted_rejoins
