@@ -261,7 +261,7 @@ interactive_waits_for_server() {
 # --- staying ------------------------------------------------------------------------------------
 
 has_peer() {
-	jq -e --arg name "$2.mesh.test" 'select(.nodes? // [] | any(.name == $name and .change != "removed"))' "$DIR/$1.out"
+	jq -en --arg name "$2.mesh.test" '[inputs | .nodes? // [] | .[] | .name] | index($name)' "$DIR/$1.out"
 }
 
 deltas() {
