@@ -115,8 +115,9 @@ struct coord_host {
 	/** The state, or what a person has to do, is another. */
 	void (*state)(void *ctx, const struct coord_status *status);
 	/**
-	 * The node key was rotated: the tunnel needs the new one before peers can talk to us again. Saved already. Returns
-	 * 0, or -Exxx: the client stops.
+	 * The node key is another: rotated, new after a logout, or the old one again after a rotation that began before this
+	 * process did and was refused. The tunnel needs it before peers can talk to us again. Saved already. Returns 0, or
+	 * -Exxx: the client stops.
 	 */
 	int (*identity)(void *ctx, const struct cr_key *node_private);
 };
