@@ -358,10 +358,9 @@ static void fill_host(
 		host->addrs[host->n_addrs++] = host_prefix(&self->addresses[i]);
 		add_range(host, &self->addresses[i]);
 	}
-	/* Of what we offer, what the server approved comes back as ours. */
-	for (unsigned i = 0; i < self->n_allowed_ips && host->n_offers < COORD_ROUTES_MAX; i++)
-		if (!is_own(self, &self->allowed_ips[i]) && self->allowed_ips[i].bits > 0)
-			host->offers[host->n_offers++] = self->allowed_ips[i];
+	/* What we offer, approved or not: who may use it is the server's to say, by routes to others and by the filter. */
+	for (size_t i = 0; i < mesh->config->mesh.n_advertise_routes; i++)
+		host->offers[host->n_offers++] = mesh->config->mesh.advertise_routes[i];
 	if (!mesh->config->mesh.accept_routes)
 		return;
 	for (size_t i = 0; i < coord_netmap_n_peers(map); i++) {

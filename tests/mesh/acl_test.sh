@@ -29,7 +29,7 @@ allows() {
 
 	if tcp_to "$from" "$IP" 8001; then got+=+; else got+=-; fi
 	if tcp_to "$from" "$IP" 8002; then got+=+; else got+=-; fi
-	if ping_to "$from" "$IP" >/dev/null; then got+=+; else got+=-; fi
+	if ping_to "$from" "$IP" 3 >/dev/null; then got+=+; else got+=-; fi
 	echo "$from: tcp 8001, tcp 8002, ping: $got, wanted $wanted"
 	[[ $got == "$wanted" ]]
 }

@@ -37,11 +37,11 @@ need_mesh() {
 
 # ping_to FROM ADDRESS: three answers, in spite of first ones that wait for a path.
 ping_to() {
-	mesh_in "$1" ping -q -i 0.2 -c 3 -w 30 "$2"
+	mesh_in "$1" ping -q -i 0.2 -c 3 -w "${3:-30}" "$2"
 }
 
 no_ping_to() {
-	! mesh_in "$1" ping -q -i 0.2 -c 4 -w 3 "$2"
+	! mesh_in "$1" ping -q -i 0.2 -c 4 -w 2 "$2"
 }
 
 # serve NAME ADDRESS PORT: a TCP listener that says hello; sets nothing, ends with the lab.
@@ -67,7 +67,7 @@ serves() {
 tcp_to() {
 	[[ $(mesh_in "$1" timeout 4 python3 -c '
 import socket, sys
-with socket.create_connection((sys.argv[1], int(sys.argv[2])), 3) as peer:
+with socket.create_connection((sys.argv[1], int(sys.argv[2])), 2) as peer:
     print(peer.recv(9).decode())' "$2" "$3" 2>/dev/null) == hello ]]
 }
 
