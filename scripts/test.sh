@@ -62,22 +62,34 @@ suite_tsan() {
 	meson_tests "$REPO/build-tsan" unit
 }
 
-# The line of --json is what others build on: its fields, and what a working tunnel must show.
-suite_quickstart() {
-	local line check
+# quickstart_line "ARGUMENTS" CHECK...: its line of --json is what others build on: fields, and what must be so.
+quickstart_line() {
+	local arguments=$1 line check
 
+	shift
 	((EUID == 0)) || { echo "ok - quickstart # SKIP needs root"; return 0; }
-	line=$("$REPO/scripts/quickstart.sh" --json | tail -n 1)
+	# shellcheck disable=SC2086 # a list
+	line=$("$REPO/scripts/quickstart.sh" $arguments --json | tail -n 1)
 	echo "# $line"
-	for check in '.worker == "worker-1"' '.exec_stdout == "worker-1\n"' '.exec_ms > 0' \
-		'.tcp_gbps > 0' '.port_kind == "af_xdp" or .port_kind == "af_packet"' \
-		'.handshakes >= 1' '.sealed_pkts > 0' '.opened_pkts > 0'; do
+	for check in "$@"; do
 		if jq -e "$check" <<<"$line" >/dev/null; then
-			echo "ok - quickstart: $check"
+			echo "ok - quickstart $arguments: $check"
 		else
-			echo "not ok - quickstart: $check"
+			echo "not ok - quickstart $arguments: $check"
 		fi
 	done
+}
+
+suite_quickstart() {
+	quickstart_line "" '.worker == "worker-1"' '.exec_stdout == "worker-1\n"' '.exec_ms > 0' \
+		'.tcp_gbps > 0' '.port_kind == "af_xdp" or .port_kind == "af_packet"' \
+		'.handshakes >= 1' '.sealed_pkts > 0' '.opened_pkts > 0'
+}
+
+suite_quickstart_mesh() {
+	wait_for_peers
+	quickstart_line --mesh '.worker == "worker-1"' '.exec_stdout == "worker-1\n"' \
+		'.node == "gw1.mesh.lab"' '.mesh_ip | startswith("100.64.")' '.peers_online == 1'
 }
 
 suite_python() {
@@ -100,7 +112,7 @@ all_suites() {
 	for file in "$REPO"/tests/{netns,interop,mesh}/*_test.sh; do
 		[[ ! -e $file ]] || { file=${file#"$REPO"/tests/}; echo "${file%_test.sh}"; }
 	done
-	printf '%s\n' quickstart python tidy asan tsan fuzz
+	printf '%s\n' quickstart quickstart_mesh python tidy asan tsan fuzz
 }
 
 # --- running and counting -----------------------------------------------------------------------
