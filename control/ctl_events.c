@@ -79,11 +79,12 @@ struct ctl_events *ctl_events_new(uv_loop_t *loop)
 
 void ctl_events_free(struct ctl_events *events)
 {
-	struct client *client;
+	struct client *client, *next;
 
 	if (!events)
 		return;
-	while ((client = LIST_FIRST(&events->clients))) {
+	for (client = LIST_FIRST(&events->clients); client; client = next) {
+		next = LIST_NEXT(client, link);
 		ws_http_stream_end(client->req);
 		client_free(client);
 	}

@@ -139,10 +139,24 @@ static void index_attrs(
 
 /* --- asking ----------------------------------------------------------------------------------- */
 
-/* Send what is in u->buf and run @cb on every answer. */
+/* Is the last of an answer in here? */
+static bool has_end(const void *buf, int len)
+{
+	for (const struct nlmsghdr *msg = buf; mnl_nlmsg_ok(msg, len);
+		msg = mnl_nlmsg_next(msg, &len))
+		if (msg->nlmsg_type == NLMSG_DONE || msg->nlmsg_type == NLMSG_ERROR)
+			return true;
+	return false;
+}
+
+/*
+ * Send what is in u->buf and run @cb on every answer. -EINTR: what was read had changed meanwhile; the rest of the answer is read all
+ * the same, for it would be taken for the next one's.
+ */
 static int transact(struct dp_underlay *u, struct nlmsghdr *msg, mnl_cb_t cb)
 {
 	unsigned portid = mnl_socket_get_portid(u->requests);
+	bool is_interrupted = false;
 	int rc;
 
 	msg->nlmsg_seq = ++u->seq;
@@ -154,8 +168,14 @@ static int transact(struct dp_underlay *u, struct nlmsghdr *msg, mnl_cb_t cb)
 		if (n < 0)
 			return -errno;
 		rc = mnl_cb_run(u->buf, (size_t)n, u->seq, portid, cb, u);
+		if (rc < 0 && errno == EINTR) {
+			is_interrupted = true;
+			rc = has_end(u->buf, (int)n) ? MNL_CB_STOP : MNL_CB_OK;
+		}
 	} while (rc > MNL_CB_STOP);
-	return rc < 0 ? -errno : 0;
+	if (rc < 0)
+		return -errno;
+	return is_interrupted ? -EINTR : 0;
 }
 
 static int on_link(const struct nlmsghdr *msg, void *ctx);
