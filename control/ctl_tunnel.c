@@ -333,9 +333,9 @@ static int set_rules(struct ctl_tunnel *tunnel, const struct dp_filter_rule *fil
 
 	if (!rules)
 		return base_error_set(ret_error, -ENOMEM, "filter: out of memory");
-	if (n_file)
+	if (file && n_file)
 		memcpy(rules, file, n_file * sizeof(*rules));
-	if (n_mesh)
+	if (mesh && n_mesh)
 		memcpy(rules + n_file, mesh, n_mesh * sizeof(*rules));
 	rc = dp_filter_set(tunnel->dp, rules, n_file + n_mesh, ret_error);
 	free(rules);
@@ -366,7 +366,7 @@ int ctl_tunnel_set_mesh_rules(struct ctl_tunnel *tunnel, const struct dp_filter_
 		free(copy);
 		return rc;
 	}
-	if (n)
+	if (rules && n)
 		memcpy(copy, rules, n * sizeof(*copy));
 	free(tunnel->mesh_rules);
 	tunnel->mesh_rules = copy;
