@@ -358,10 +358,11 @@ int ctl_tunnel_set_mesh_rules(struct ctl_tunnel *tunnel, const struct dp_filter_
 	size_t n, struct base_error *ret_error)
 {
 	struct dp_filter_rule *copy = calloc(n + 1, sizeof(*copy));
-	int rc = copy
-		? set_rules(tunnel, tunnel->file_rules, tunnel->n_file_rules, rules, n, ret_error)
-		: base_error_set(ret_error, -ENOMEM, "filter: out of memory");
+	int rc;
 
+	if (!copy)
+		return base_error_set(ret_error, -ENOMEM, "filter: out of memory");
+	rc = set_rules(tunnel, tunnel->file_rules, tunnel->n_file_rules, rules, n, ret_error);
 	if (rc < 0) {
 		free(copy);
 		return rc;
