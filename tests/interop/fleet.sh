@@ -20,7 +20,7 @@ FLEET=12
 NET4=192.0.2.2 NET6=2001:db8::2
 KEEPALIVE_S=2
 # A case that takes longer hangs.
-CASE_S=240
+CASE_S=600
 
 # --- who is who ---------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ UNIT=sandd-gw
 # Where the limit of locked memory cannot be lifted, the gateway needs a fourth one; see sandd-gw(8).
 MEMLOCK_KIB=$(ulimit -H -l)
 EXPOSURE_MAX=3.0
+WATCHDOG_S=10
 
 # --- what is installed --------------------------------------------------------------------------
 
@@ -105,7 +106,7 @@ write_root() {
 		[Service]
 		StandardOutput=append:/run/gw.log
 		StandardError=append:/run/gw.log
-		WatchdogSec=10
+		WatchdogSec=$WATCHDOG_S
 		TimeoutAbortSec=1
 	EOF
 	[[ $MEMLOCK_KIB == unlimited ]] ||
@@ -202,6 +203,13 @@ starts_again() {
 	now=$(unit_pid) && [[ $now && $now != "$old" ]] && in_unit systemctl is-active "$UNIT"
 }
 
+# For longer than the watchdog waits; whoever says nothing to it is started again.
+tells_the_watchdog() {
+	sleep $((WATCHDOG_S + 3))
+	in_unit systemctl show -p NRestarts -p Result "$UNIT"
+	[[ $(in_unit systemctl show -p NRestarts --value "$UNIT") == 0 ]]
+}
+
 # Its XDP program stays on the interface; only with full rights can one see that nobody holds it.
 comes_back_after_a_kill() {
 	local old
@@ -254,7 +262,7 @@ root_gives_up_its_rights() {
 main() {
 	need_lab "the installed unit"
 	have systemctl || { skip "the installed unit" "no systemd: scripts/setup.sh --tests"; exit 0; }
-	echo "1..16"
+	echo "1..17"
 	lab_up
 	check "meson install" install_tree
 	check "programs, pages, completion, example, unit are there" has_everything
@@ -270,6 +278,7 @@ main() {
 	wg_start
 	wg_peer endpoint "$GW_UNDER4:$GW_PORT"
 	check "carries packets" ping_from peer "$GW4"
+	check "tells the watchdog that it lives" tells_the_watchdog
 	check "killed: comes back, and takes away what it left" comes_back_after_a_kill
 	check "stands still: the watchdog has it start again" comes_back_after_standing_still
 	check "stops, and leaves nothing" stops_clean
