@@ -625,10 +625,12 @@ int ws_http_stream_write(struct ws_http_req *req, const char *text, size_t len)
 {
 	char *reply;
 
+	if (len == 0)
+		return 0;
 	if (len > WS_HTTP_STREAM_BYTES_MAX - req->reply_len)
 		return -EAGAIN;
 	reply = realloc(req->reply, req->reply_len + len);
-	if (!reply && len > 0)
+	if (!reply)
 		return -ENOMEM;
 	memcpy(reply + req->reply_len, text, len);
 	req->reply = reply;
