@@ -227,7 +227,8 @@ marks_come_in() {
 # TCP that negotiates it, through large packets of the host interface, sees marks and loses nothing.
 tcp_sees_marks() {
 	export NSTAT_HISTORY=$LAB_DIR/nstat
-	in_peer sysctl -qw net.ipv4.tcp_ecn=1
+	# a marked SYN is dropped (it cannot carry the mark inwards), and must be tried again with ECN all the same
+	in_peer sysctl -qw net.ipv4.tcp_ecn=1 net.ipv4.tcp_ecn_fallback=0
 	in_peer nft -f - <<-END
 		table inet congestion {
 			chain out {
