@@ -75,7 +75,7 @@ counted() {
 	local before after
 
 	before=$(mesh_ctl gw1 filter --json | jq .refused_pkts)
-	no_tcp_to w1 "$IP" 8002
+	no_tcp_to w1 "$IP" 8001 || return 1
 	after=$(mesh_ctl gw1 filter --json | jq .refused_pkts)
 	mesh_ctl gw1 filter
 	echo "$before, then $after"
