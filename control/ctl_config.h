@@ -60,7 +60,7 @@ struct ctl_mesh_config {
 	char *server_key; /* "mkey:..."; NULL: believed at first sight */
 	struct base_prefix advertise_routes[COORD_ROUTES_MAX];
 	size_t n_advertise_routes;
-	bool accept_routes, has_dns;
+	bool accept_routes;
 	enum coord_on_removed on_removed;
 	size_t map_bytes_max, map_decoded_max; /* 0: coord's own */
 };

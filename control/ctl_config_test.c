@@ -300,7 +300,8 @@ static const struct bad_case bad_cases[] = {
 		"host:\n  addresses: [10.9.0.1/24]\n  mtu: 1793\n",
 		"5: host.mtu: 1793 is out of range: 576 to 1792"},
 
-	{"mesh without a server", "ports: [{kind: af_xdp, device: e}]\nmesh:\n  dns: on\n",
+	{"mesh without a server",
+		"ports: [{kind: af_xdp, device: e}]\nmesh:\n  accept_routes: true\n",
 		"2: mesh.server: missing; the Headscale server, such as "
 		"https://headscale.example.org"},
 	{"mesh without ports", "controller: {direct: 127.0.0.1:1}\nmesh: {server: http://h}\n",
@@ -667,7 +668,7 @@ static void mesh_defaults(void **state)
 	assert_string_equal(config->mesh.server, "http://192.168.7.1:8080");
 	assert_string_equal(config->mesh.state_dir, "/var/lib/sandd-gw");
 	assert_int_equal(config->mesh.on_removed, COORD_REMOVED_STOP);
-	assert_false(config->mesh.accept_routes || config->mesh.has_dns);
+	assert_false(config->mesh.accept_routes);
 	assert_null(config->mesh.authkey);
 	assert_int_equal(config->dp.n_rules, 0);
 	assert_int_equal(config->dp.n_host_addrs, 0);
@@ -742,7 +743,7 @@ static void printed_mesh_loads_again(void **state)
 		first = load_good(MESH
 		       "  authkey_file: @/auth.key\n  ca_file: /ca.pem\n  on_removed: rejoin\n"
 		       "  advertise_routes: [10.1.0.0/16, \"fd00:7::/32\"]\n  accept_routes: true\n"
-		       "  dns: on\n  map_limit_mb: 5\nfilter:\n  - {proto: icmp}\n"),
+		       "  map_limit_mb: 5\nfilter:\n  - {proto: icmp}\n"),
 	       *second;
 	char *once = print_text(first), *twice;
 
@@ -751,7 +752,6 @@ static void printed_mesh_loads_again(void **state)
 	assert_string_equal(once, twice);
 	assert_int_equal(second->mesh.n_advertise_routes, 2);
 	assert_int_equal(second->mesh.map_decoded_max, 20 << 20);
-	assert_true(second->mesh.has_dns);
 	assert_null(strstr(once, "abc_d-e")); /* no secret is shown */
 	free(once);
 	free(twice);

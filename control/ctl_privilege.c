@@ -100,7 +100,6 @@ static void choose(struct kept *kept, const struct ctl_config *config, bool is_l
 		keep(kept, CAP_BPF);
 	}
 	if (is_privileged(&config->listen) || is_privileged(&config->direct) ||
-		config->mesh.has_dns ||
 		(config->has_tunnel && config->dp.listen_port < PRIVILEGED_PORTS))
 		keep(kept, CAP_NET_BIND_SERVICE);
 	/* Without it, memory that is locked from now on would soon be refused. */

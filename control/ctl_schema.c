@@ -40,7 +40,6 @@ static const cyaml_strval_t on_removed[] = {
 };
 /* An enum, because CYAML_BOOL takes any word that is not "false" for true. */
 static const cyaml_strval_t booleans[] = {{"false", false}, {"true", true}};
-static const cyaml_strval_t switches[] = {{"off", false}, {"on", true}};
 
 /* clang-format off */
 #define TEXT(key, type, member) \
@@ -92,7 +91,6 @@ static const cyaml_schema_field_t mesh_fields[] = {
 	LIST("advertise_routes", struct ctl_raw_mesh, advertise_routes, &text_entry),
 	CHOICE("accept_routes", struct ctl_raw_mesh, accept_routes, booleans),
 	CHOICE("on_removed", struct ctl_raw_mesh, on_removed, on_removed),
-	CHOICE("dns", struct ctl_raw_mesh, dns, switches),
 	NUMBER("map_limit_mb", struct ctl_raw_mesh, map_limit_mb),
 	CYAML_FIELD_END,
 };

@@ -52,7 +52,6 @@ struct ctl_raw_mesh {
 	uint32_t advertise_routes_count;
 	bool accept_routes;
 	int on_removed; /* enum coord_on_removed */
-	bool dns;
 	uint32_t map_limit_mb;
 };
 
