@@ -22,14 +22,14 @@
 #define NONE CR_LANES /* as a lane: no lane */
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define HAS_PLAIN_STACK false
+#define HAS_PLAIN_STACK 0
 #elif defined(__has_feature)
 #if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define HAS_PLAIN_STACK false
+#define HAS_PLAIN_STACK 0
 #endif
 #endif
 #ifndef HAS_PLAIN_STACK
-#define HAS_PLAIN_STACK true
+#define HAS_PLAIN_STACK 1
 #endif
 
 static struct cr_lanes *lanes;
@@ -581,11 +581,9 @@ static unsigned stack_words(void)
 
 static const uint32_t left_lengths[] = {64, 100, 700, 1420};
 
-/* Nothing of a key is left on the stack, or in the state, after a wipe. */
-static void test_nothing_left(void **state)
+/* Nothing of a key is left on the stack, or in the state, after a wipe. A sanitizer has stacks of its own. */
+__attribute__((unused)) static void test_nothing_left(void **state)
 {
-	if (!HAS_PLAIN_STACK)
-		skip();
 	for (unsigned l = 0; l < BASE_ARRAY_LEN(left_lengths); l++) {
 		for (unsigned turn = 0; turn < 2; turn++) {
 			struct deed deed = {.is_open = turn == 1, .has_wipe = true};
@@ -604,10 +602,8 @@ static void test_nothing_left(void **state)
 }
 
 /* The wipe reaches deeper than all frames; and the test above would see what is not wiped. */
-static void test_wipe_reaches(void **state)
+__attribute__((unused)) static void test_wipe_reaches(void **state)
 {
-	if (!HAS_PLAIN_STACK)
-		skip();
 	for (unsigned l = 0; l < BASE_ARRAY_LEN(left_lengths); l++) {
 		for (unsigned turn = 0; turn < 2; turn++) {
 			struct deed deed = {.is_open = turn == 1, .has_wipe = false};
@@ -675,8 +671,10 @@ LANES_TEST(test_every_mix)
 LANES_TEST(test_wycheproof)
 LANES_TEST(test_rfc8439)
 LANES_TEST(test_refused)
+#if HAS_PLAIN_STACK
 LANES_TEST(test_nothing_left)
 LANES_TEST(test_wipe_reaches)
+#endif
 
 #define CASE(NAME)                                                                                 \
 	{                                                                                          \
@@ -697,8 +695,10 @@ int main(void)
 		CASE(test_wycheproof),
 		CASE(test_rfc8439),
 		CASE(test_refused),
+#if HAS_PLAIN_STACK
 		CASE(test_nothing_left),
 		CASE(test_wipe_reaches),
+#endif
 	};
 
 	return cmocka_run_group_tests_name("cr_lanes", tests, setup, NULL);
