@@ -11,13 +11,58 @@ static const char *const level_names[] = {
 	[BASE_LOG_DEBUG] = "debug",
 };
 
+/* The character at @text, which is not its end, and its length; a byte that is no UTF-8 stands for itself. */
+static uint32_t take_char(const char *text, size_t *ret_len)
+{
+	const uint8_t *at = (const uint8_t *)text;
+	size_t more = at[0] >= 0xf0 ? 3 : at[0] >= 0xe0 ? 2 : at[0] >= 0xc0 ? 1 : 0;
+	uint32_t c = more ? at[0] & (0x3fU >> more) : at[0];
+
+	*ret_len = 1;
+	for (size_t i = 1; i <= more; i++) {
+		if ((at[i] & 0xc0) != 0x80)
+			return at[0];
+		c = c << 6 | (at[i] & 0x3f);
+	}
+	*ret_len = 1 + more;
+	return c;
+}
+
+/* What YAML does not take as it is between double quotes: its own signs, controls, line breaks, marks of byte order. */
+static bool is_escaped(uint32_t c, size_t len)
+{
+	return c == '"' || c == '\\' || c < 0x20 || (c >= 0x7f && c <= 0xa0) ||
+		(len == 1 && c > 0xa0) || c == 0x2028 || c == 0x2029 || c == 0xfeff ||
+		c == 0xfffe || c == 0xffff;
+}
+
+/* A line `KEY: "TEXT"`, with @key's indentation. */
+static void print_text(FILE *out, const char *key, const char *text)
+{
+	size_t len;
+
+	fprintf(out, "%s: \"", key);
+	for (; *text; text += len) {
+		uint32_t c = take_char(text, &len);
+
+		if (!is_escaped(c, len))
+			fwrite(text, 1, len, out);
+		else if (c == '"' || c == '\\')
+			fprintf(out, "\\%c", (int)c);
+		else
+			fprintf(out, c > 0xff ? "\\u%04x" : "\\x%02x", c);
+	}
+	fprintf(out, "\"\n");
+}
+
 static void print_engine(const struct dp_config *dp, FILE *out)
 {
 	fprintf(out, "ports:\n");
-	for (unsigned i = 0; i < dp->n_ports; i++)
-		fprintf(out, "  - {kind: %s, device: \"%s\"}\n",
-			dp->ports[i].kind == DP_PORT_AF_XDP ? "af_xdp" : "af_packet",
-			dp->ports[i].device);
+	for (unsigned i = 0; i < dp->n_ports; i++) {
+		fprintf(out, "  - kind: %s\n",
+			dp->ports[i].kind == DP_PORT_AF_XDP ? "af_xdp" : "af_packet");
+		print_text(out, "    device", dp->ports[i].device);
+	}
 	fprintf(out, "workers:\n  cpus: [");
 	for (unsigned i = 0; i < dp->n_workers; i++)
 		fprintf(out, "%s%u", i ? ", " : "", dp->worker_cpus[i]);
@@ -32,7 +77,8 @@ static void print_host(const struct dp_config *dp, FILE *out)
 {
 	char text[BASE_PREFIX_TEXT_LEN];
 
-	fprintf(out, "host:\n  device: \"%s\"\n", dp->host_device);
+	fprintf(out, "host:\n");
+	print_text(out, "  device", dp->host_device);
 	if (dp->n_host_addrs)
 		fprintf(out, "  addresses:\n");
 	for (unsigned i = 0; i < dp->n_host_addrs; i++)
@@ -77,9 +123,10 @@ static void print_peer(const struct ctl_peer *peer, FILE *out)
 	char prefix[BASE_PREFIX_TEXT_LEN];
 
 	base_key_encode(key, peer->dp.public_key.bytes);
-	fprintf(out, "  - name: \"%s\"\n    public_key: %s\n", peer->name, key);
+	print_text(out, "  - name", peer->name);
+	fprintf(out, "    public_key: %s\n", key);
 	if (peer->preshared_key_file)
-		fprintf(out, "    preshared_key_file: \"%s\"\n", peer->preshared_key_file);
+		print_text(out, "    preshared_key_file", peer->preshared_key_file);
 	if (peer->dp.endpoint.addr.family)
 		fprintf(out, "    endpoint: \"%s\"\n",
 			base_endpoint_print(endpoint, &peer->dp.endpoint));
@@ -101,9 +148,10 @@ static void print_controller(const struct ctl_config *config, FILE *out)
 		fprintf(out, "  listen: \"%s\"\n", base_endpoint_print(text, &config->listen));
 	if (config->direct.addr.family)
 		fprintf(out, "  direct: \"%s\"\n", base_endpoint_print(text, &config->direct));
-	fprintf(out, "api:\n  socket: \"%s\"\n", config->socket);
+	fprintf(out, "api:\n");
+	print_text(out, "  socket", config->socket);
 	if (config->socket_group)
-		fprintf(out, "  group: \"%s\"\n", config->socket_group);
+		print_text(out, "  group", config->socket_group);
 	fprintf(out, "log_level: %s\n", level_names[config->log_level]);
 }
 
@@ -111,12 +159,14 @@ static void print_mesh(const struct ctl_mesh_config *mesh, FILE *out)
 {
 	char text[BASE_PREFIX_TEXT_LEN];
 
-	fprintf(out, "mesh:\n  server: \"%s\"\n  state_dir: \"%s\"\n  hostname: \"%s\"\n",
-		mesh->server, mesh->state_dir, mesh->hostname);
+	fprintf(out, "mesh:\n");
+	print_text(out, "  server", mesh->server);
+	print_text(out, "  state_dir", mesh->state_dir);
+	print_text(out, "  hostname", mesh->hostname);
 	if (mesh->authkey_file)
-		fprintf(out, "  authkey_file: \"%s\"\n", mesh->authkey_file);
+		print_text(out, "  authkey_file", mesh->authkey_file);
 	if (mesh->ca_file)
-		fprintf(out, "  ca_file: \"%s\"\n", mesh->ca_file);
+		print_text(out, "  ca_file", mesh->ca_file);
 	if (mesh->server_key)
 		fprintf(out, "  server_key: \"%s\"\n", mesh->server_key);
 	fprintf(out, "  advertise_routes:%s\n", mesh->n_advertise_routes ? "" : " []");
@@ -138,9 +188,10 @@ void ctl_config_print(const struct ctl_config *config, FILE *out)
 		base_key_encode(key, config->public_key.bytes);
 		if (config->has_mesh)
 			print_mesh(&config->mesh, out);
-		else
-			fprintf(out, "private_key_file: \"%s\" # public key %s\n",
-				config->private_key_file, key);
+		else {
+			fprintf(out, "# public key %s\n", key);
+			print_text(out, "private_key_file", config->private_key_file);
+		}
 		print_engine(&config->dp, out);
 		print_host(&config->dp, out);
 	}

@@ -570,6 +570,29 @@ static void printed_configuration_loads_again(void **state)
 	ctl_config_free(second);
 }
 
+/* A text's own signs are not the file's: a quote ends no quoted text, a line break makes no line. */
+static void printed_text_keeps_every_character(void **state)
+{
+	static const char *const texts[] = {"/a\\\"b", "/a\\\\n", "/a\\tb\\nc: d\\x07\\x7f",
+		"/\\x85\\u2028\\uFEFF", "/\xc3\xbc \xe2\x82\xac \xf0\x9f\x98\x80",
+		"/a # the default"};
+
+	for (size_t i = 0; i < BASE_ARRAY_LEN(texts); i++) {
+		struct ctl_config *first, *second;
+		char text[256], *once;
+
+		snprintf(text, sizeof(text),
+			"controller: {direct: 127.0.0.1:9000}\napi: {socket: \"%s\"}\n", texts[i]);
+		first = load_good(text);
+		once = print_text(first);
+		second = load_good(once);
+		assert_string_equal(first->socket, second->socket);
+		free(once);
+		ctl_config_free(first);
+		ctl_config_free(second);
+	}
+}
+
 /* "#key: value", "#  key: value" and "#  - {key: value}", but not "# words: more". */
 static bool shows_key(const char *line)
 {
@@ -783,6 +806,7 @@ int main(void)
 		cmocka_unit_test(direct_mode_needs_no_tunnel),
 		cmocka_unit_test(open_key_file_is_warned_of),
 		cmocka_unit_test(printed_configuration_loads_again),
+		cmocka_unit_test(printed_text_keeps_every_character),
 		cmocka_unit_test(mesh_defaults),
 		cmocka_unit_test(authkey_is_read_once),
 		cmocka_unit_test(plain_http_far_away_is_warned_of),

@@ -50,11 +50,12 @@ static char *print(const struct ctl_config *config, size_t *ret_len)
 /* "filter: # the default" is a default no more once it stands in a file. */
 static void strip_remark(char *text, size_t *len)
 {
-	static const char remark[] = " # the default";
-	char *at = memmem(text, *len, remark, sizeof(remark) - 1);
+	static const char line[] = "\nfilter: # the default\n", remark[] = " # the default";
+	char *at = memmem(text, *len, line, sizeof(line) - 1);
 
 	if (!at)
 		return;
+	at += sizeof("\nfilter:") - 1;
 	*len -= sizeof(remark) - 1;
 	memmove(at, at + sizeof(remark) - 1, *len - (size_t)(at - text));
 }
