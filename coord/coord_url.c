@@ -2,6 +2,8 @@
 /* See coord_url.h. */
 #include "coord_url.h"
 
+#include "base_addr.h"
+
 #include <stddef.h>
 
 static int parse_port(uint16_t *ret_port, const char *text, size_t len)
@@ -34,6 +36,16 @@ static const char *skip_scheme(bool *ret_is_tls, const char *text)
 	return NULL;
 }
 
+/* Between brackets stands an IPv6 address (RFC 3986, 3.2.2), and nowhere else does a bracket. */
+static bool is_host(const char *host, bool is_bracketed)
+{
+	struct base_addr addr;
+
+	if (is_bracketed)
+		return base_addr_parse(&addr, host) == 0 && addr.family == BASE_FAMILY_V6;
+	return strpbrk(host, "[]") == NULL;
+}
+
 /* Names compare without regard to case; so they are kept in one. */
 static bool copy_host(char *ret_host, size_t size, const char *host, size_t len)
 {
@@ -62,6 +74,7 @@ int coord_url_parse(struct coord_url *ret_url, const char *text, struct base_err
 	struct coord_url url = {0};
 	const char *host = skip_scheme(&url.is_tls, text), *end, *authority_end;
 	size_t authority_len;
+	bool is_bracketed;
 
 	if (!host)
 		return base_error_set(ret_error, -EINVAL,
@@ -73,7 +86,8 @@ int coord_url_parse(struct coord_url *ret_url, const char *text, struct base_err
 				(size_t)(c - text) + 1);
 	authority_end = host + strcspn(host, "/?");
 	authority_len = (size_t)(authority_end - host);
-	if (*host == '[') {
+	is_bracketed = *host == '[';
+	if (is_bracketed) {
 		end = memchr(host, ']', authority_len);
 		if (!end)
 			return base_error_set(ret_error, -EINVAL, "'[' without ']'");
@@ -83,6 +97,10 @@ int coord_url_parse(struct coord_url *ret_url, const char *text, struct base_err
 	}
 	if (!copy_host(url.host, sizeof(url.host), host, (size_t)(end - host)))
 		return base_error_set(ret_error, -EINVAL, "no host in it, or too long a one");
+	if (!is_host(url.host, is_bracketed))
+		return base_error_set(ret_error, -EINVAL,
+			"'%s' is no host: a name, an IPv4 address, or an IPv6 address in '[]'",
+			url.host);
 	end += *end == ']';
 	url.port = url.is_tls ? 443 : 80;
 	url.has_port = end != authority_end;

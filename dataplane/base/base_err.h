@@ -22,7 +22,10 @@
 #define BASE_PRINTF(fmt, first) __attribute__((format(printf, fmt, first)))
 #define BASE_ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
 
-/** One line for a person: what failed, on what, and what to do next. No trailing newline. */
+/**
+ * One line for a person: what failed, on what, and what to do next. No trailing newline; a control character of a quoted
+ * text (a line break in a configured name) stands as '?'.
+ */
 struct base_error {
 	char text[512];
 };
@@ -42,6 +45,9 @@ static inline int base_error_set(struct base_error *err, int code, const char *f
 		va_start(ap, fmt);
 		vsnprintf(err->text, sizeof(err->text), fmt, ap);
 		va_end(ap);
+		for (char *c = err->text; *c; c++)
+			if ((unsigned char)*c < 0x20 || *c == 0x7f)
+				*c = '?';
 	}
 	return code;
 }

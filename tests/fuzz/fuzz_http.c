@@ -51,7 +51,8 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 	sources = (struct ctl_api_sources){.config = &config, .started_ns = base_clock_now_ns()};
 	sources.controller = ctl_controller_new(loop, service);
 	sources.reload = ctl_reload_new(&config, NULL, ctl, false);
-	FUZZ_CHECK(sources.controller && sources.reload);
+	sources.events = ctl_events_new(loop);
+	FUZZ_CHECK(sources.controller && sources.reload && sources.events);
 	api = ctl_api_new(service, &sources, &why);
 	if (!api)
 		fprintf(stderr, "%s\n", why.text);
