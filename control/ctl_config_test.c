@@ -169,8 +169,8 @@ static const struct bad_case bad_cases[] = {
 	{"direct without a port", "controller:\n  direct: 127.0.0.1\n",
 		"2: controller.direct: '127.0.0.1' is not ADDRESS:PORT, such as 10.9.0.1:8765 or "
 		"[fd00::1]:8765"},
-	{"a line break in a value", "controller:\n  direct: \"127.0.0.1\\n\\x07\"\n",
-		"2: controller.direct: '127.0.0.1??' is not ADDRESS:PORT, such as 10.9.0.1:8765 or "
+	{"a line break in a value", "controller:\n  direct: \"127.0.0.1\\x07\"\n",
+		"2: controller.direct: '127.0.0.1?' is not ADDRESS:PORT, such as 10.9.0.1:8765 or "
 		"[fd00::1]:8765"},
 	{"group that is not there",
 		"controller: {direct: 127.0.0.1:1}\napi: {group: no-such-group}\n",
