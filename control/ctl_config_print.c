@@ -186,9 +186,9 @@ void ctl_config_print(const struct ctl_config *config, FILE *out)
 	if (config->has_tunnel) {
 		fprintf(out, "listen_port: %u\n", config->dp.listen_port);
 		base_key_encode(key, config->public_key.bytes);
-		if (config->has_mesh)
+		if (config->has_mesh) {
 			print_mesh(&config->mesh, out);
-		else {
+		} else {
 			fprintf(out, "# public key %s\n", key);
 			print_text(out, "private_key_file", config->private_key_file);
 		}
