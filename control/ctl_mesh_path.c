@@ -90,13 +90,14 @@ static void log_path(struct ctl_mesh *mesh, const struct coord_node *node,
 static void path_decided(void *ctx, const struct cr_key *node_key, enum coord_path_kind kind,
 	const struct base_endpoint *to, uint32_t rtt_us)
 {
-	static const struct base_endpoint none;
 	struct ctl_mesh *mesh = ctx;
 	const struct coord_node *node = coord_netmap_by_key(coord_netmap_of(mesh->coord), node_key);
+	struct dp_way way = {0};
 	struct coord_path_status status;
 
-	if (dp_peer_path(ctl_tunnel_dp_to_change(mesh->tunnel), node_key,
-		    kind == COORD_PATH_DIRECT ? to : &none) < 0)
+	if (kind == COORD_PATH_DIRECT)
+		way.direct = *to;
+	if (dp_peer_path(ctl_tunnel_dp_to_change(mesh->tunnel), node_key, &way) < 0)
 		base_log_debug("a path for a peer that the tunnel does not have");
 	if (!node)
 		return;

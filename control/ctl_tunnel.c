@@ -80,6 +80,12 @@ static void on_event(void *ctx, const struct dp_event *event)
 			tunnel->mesh->path_wanted(
 				tunnel->mesh_ctx, &event->public_key, &event->endpoint);
 		break;
+	case DP_EVENT_HEARD:
+		/* A handshake of the peer's from there would say no more. */
+		if (tunnel->mesh)
+			tunnel->mesh->path_wanted(
+				tunnel->mesh_ctx, &event->public_key, &event->endpoint);
+		break;
 	case DP_EVENT_ADDRESSES:
 		if (tunnel->mesh)
 			tunnel->mesh->addresses(tunnel->mesh_ctx);

@@ -346,6 +346,8 @@ static void peer_send(void *ctx, struct wg_peer *gateway, const struct base_endp
 	peer->n_sent++;
 	if (peer->is_mute)
 		queue_push(&peer->kept, message, len);
+	else if (peer->is_relayed)
+		assert_int_equal(dp_relay_input(peer->lab->dp, &peer->public_key, message, len), 0);
 	else
 		lab_inject(peer->lab, &peer->endpoint, message, (uint32_t)len);
 }
@@ -481,6 +483,26 @@ static void on_event(void *ctx, const struct dp_event *event)
 		lab->n_paths_wanted++;
 		lab->wanted_by = event->endpoint;
 	}
+	if (event->type == DP_EVENT_HEARD) {
+		lab->n_heard++;
+		lab->heard_at = event->endpoint;
+	}
+}
+
+/* The relay: whoever it is for gets it. */
+static void on_relay(void *ctx, const struct cr_key *key, const void *message, size_t len)
+{
+	struct base_endpoint from = {.port = LAB_PORT};
+	struct lab *lab = ctx;
+
+	lab->n_relayed++;
+	from.addr = base_addr_from_bytes(BASE_FAMILY_V4, gateway4);
+	for (unsigned i = 0; i < lab->n_peers; i++) {
+		struct lab_peer *peer = &lab->peers[i];
+
+		if (!lab->is_deaf && cr_key_equal(key, &peer->public_key))
+			wg_input(peer->device, &from, message, len, lab->now_ns);
+	}
 }
 
 static void on_probe(void *ctx, const struct base_endpoint *from, const struct base_endpoint *to,
@@ -586,8 +608,9 @@ void lab_init(struct lab *lab, const struct lab_options *options)
 	lab->now_ns = START_NS;
 	config_make(&config, options);
 	lab_eal(0, config.memory_mb);
-	lab->dp = dp_test_new(
-		&config, &(struct dp_callbacks){.event = on_event, .probe = on_probe}, lab, &error);
+	lab->dp = dp_test_new(&config,
+		&(struct dp_callbacks){.event = on_event, .probe = on_probe, .relay = on_relay},
+		lab, &error);
 	if (!lab->dp)
 		fail_msg("%s", error.text);
 	lab->dp->step_ns = lab->now_ns;

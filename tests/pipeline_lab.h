@@ -42,6 +42,7 @@ struct lab_peer {
 	struct base_endpoint endpoint; /* where its frames come from */
 	struct lab_queue got;          /* inner packets it was delivered */
 	unsigned n_sent;               /* messages it sent */
+	bool is_relayed;               /* its messages come by the relay */
 	bool is_mute;                  /* its messages are not put on the wire, but kept: */
 	struct lab_queue kept;
 };
@@ -67,6 +68,9 @@ struct lab {
 	} out[WG_MESSAGE_DATA + 1]; /* frames that the gateway sent, by their messages' type */
 	unsigned n_moved;           /* events */
 	unsigned n_handshakes;
+	unsigned n_heard;
+	struct base_endpoint heard_at; /* of the last of them */
+	unsigned n_relayed;            /* messages for the relay */
 	unsigned n_paths_wanted;
 	struct base_endpoint wanted_by; /* of the last of them */
 	unsigned n_probes;              /* that control got */

@@ -93,9 +93,11 @@ static void run(uint64_t later_ns)
 
 static int path(const struct lab_peer *peer, const struct base_endpoint *to)
 {
-	static const struct base_endpoint nowhere = {0};
+	struct dp_way way = {0};
 
-	return dp_peer_path(lab.dp, &peer->public_key, to ? to : &nowhere);
+	if (to)
+		way.direct = *to;
+	return dp_peer_path(lab.dp, &peer->public_key, &way);
 }
 
 /* Packets wait for a path, control is asked once a second, and the path starts a handshake at once. */
@@ -134,8 +136,9 @@ static void packets_wait_for_a_path(void **state)
 	assert_int_equal(take_at_peer(peer), 1);
 	assert_int_equal(lab.out[WG_MESSAGE_INITIATION].n, 1);
 
-	assert_int_equal(
-		dp_peer_path(lab.dp, &(struct cr_key){.bytes = {1}}, &peer->endpoint), -ENOENT);
+	assert_int_equal(dp_peer_path(lab.dp, &(struct cr_key){.bytes = {1}},
+				 &(struct dp_way){.direct = peer->endpoint}),
+		-ENOENT);
 	assert_int_equal(dp_peer_set(lab.dp,
 				 &(struct dp_peer_config){.public_key = peer->public_key,
 					 .is_probed = true,

@@ -37,7 +37,7 @@ static struct base_addr source_of(const uint8_t *frame, const struct dp_pkt *p)
 }
 
 /* One message more of this source? As in wg_ratelimit.c a bucket is the time when it will be full. */
-static bool source_may(struct dp_admit *admit, const struct base_addr *source, uint64_t now_ns)
+bool dp_admit_addr(struct dp_admit *admit, const struct base_addr *source, uint64_t now_ns)
 {
 	uint64_t *bucket, full_ns;
 
@@ -56,7 +56,7 @@ bool dp_admit_source(
 {
 	struct base_addr source = source_of(frame, p);
 
-	return source_may(admit, &source, now_ns);
+	return dp_admit_addr(admit, &source, now_ns);
 }
 
 /* An initiation without mac2; responses and cookie replies answer us, or say so. */

@@ -13,7 +13,7 @@
  * what we asked, must still get through: they have a queue of their own and equal turns. The rest of the defence,
  * cookies and the rate of proved sources, is wg's (wg_cookie.h, wg_ratelimit.h).
  *
- * Worker; each has its own buckets.
+ * Worker; each has its own buckets, and control those of peers behind the relay.
  */
 #ifndef DP_ADMIT_H
 #define DP_ADMIT_H
@@ -21,6 +21,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base_addr.h"
 #include "base_clock.h"
 
 /** Per source and worker: two thousand peers behind one NAT are back within a second. */
@@ -44,6 +45,8 @@ void dp_admit_init(struct dp_admit *admit);
 /** One message more of this frame's source? */
 bool dp_admit_source(
 	struct dp_admit *admit, const uint8_t *frame, const struct dp_pkt *p, uint64_t now_ns);
+/** The same, of this address. */
+bool dp_admit_addr(struct dp_admit *admit, const struct base_addr *source, uint64_t now_ns);
 /** Worker: frames with handshake messages, checked by dp_rx.c; all are taken over. */
 void dp_admit(struct dp_worker *worker, struct rte_mbuf **pkts, unsigned n);
 

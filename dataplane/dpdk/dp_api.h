@@ -112,6 +112,9 @@ enum dp_event_type {
 	DP_EVENT_PORT, /* of a port or the host interface: up, down, what it lacks; text says which */
 	/* Packets, or a handshake, wait for a peer that is probed and has no path; at most once a second and peer */
 	DP_EVENT_PATH_WANTED,
+	/* Authenticated packets of a peer that is probed come from an address that is not its path: a NAT gave it another. At most
+	 * five a second and peer. */
+	DP_EVENT_HEARD,
 	DP_EVENT_ADDRESSES, /* dp_local_addrs() says something else now */
 	DP_EVENT_DEAD,      /* a thread of the dataplane died: text says why; stop the process */
 };
@@ -119,7 +122,7 @@ enum dp_event_type {
 struct dp_event {
 	enum dp_event_type type;
 	struct cr_key public_key; /* of the peer, where there is one */
-	/* ENDPOINT_MOVED: the new one; PATH_WANTED: where a handshake of the peer's came from, authenticated; family
+	/* ENDPOINT_MOVED, HEARD: the new one; PATH_WANTED: where a handshake of the peer's came from, authenticated; family
 	 * NONE if there was none */
 	struct base_endpoint endpoint;
 	const char *text; /* borrowed; NULL without one */
@@ -135,6 +138,11 @@ struct dp_callbacks {
 	 */
 	void (*probe)(void *ctx, const struct base_endpoint *from, const struct base_endpoint *to,
 		const void *datagram, size_t len);
+	/**
+	 * A sealed message, or one of a handshake, for a peer whose path is the relay; borrowed. From inside dp_service(), in
+	 * bursts. May be NULL: they are dropped then.
+	 */
+	void (*relay)(void *ctx, const struct cr_key *peer, const void *message, size_t len);
 };
 
 /**
@@ -206,12 +214,24 @@ BASE_MUST_CHECK int dp_peer_set(
 /** The same for one peer. */
 int dp_peer_remove(struct dp *dp, const struct cr_key *public_key);
 
+/** How packets reach a peer that is probed: directly, by relay, both (a direct path that may be dead), or not at all: they wait. */
+struct dp_way {
+	struct base_endpoint direct; /* family NONE: no direct path */
+	bool is_relayed;
+};
+
 /**
- * Where packets for a peer that is probed go from now on; family NONE: nowhere, they wait. If a handshake with it is on or
- * wanted, its initiation goes by a new path at once, also where one was sent just before. Waits for nobody.
- * Returns 0, -ENOENT, -EINVAL (the peer is not probed; nothing can be sent there), -EIO as above.
+ * Where packets for a peer that is probed go from now on. If a handshake with it is on or wanted, its initiation goes by a
+ * new path at once, also where one was sent just before. Waits for nobody. Returns 0, -ENOENT, -EINVAL (the peer is not
+ * probed; nothing can be sent there), -EIO as above.
  */
-int dp_peer_path(struct dp *dp, const struct cr_key *public_key, const struct base_endpoint *to);
+int dp_peer_path(struct dp *dp, const struct cr_key *public_key, const struct dp_way *way);
+
+/**
+ * A WireGuard message that a relay brought from @source, as the relay says: it is authenticated like any other. Copied. Returns
+ * 0; -ENOENT (no such peer, or not probed), -EINVAL (no WireGuard message), -ENOBUFS (dropped for want of room); all counted.
+ */
+int dp_relay_input(struct dp *dp, const struct cr_key *source, const void *message, size_t len);
 
 #define DP_PROBE_BYTES_MAX 1280
 /**
@@ -369,7 +389,8 @@ struct dp_burst_stats {
 	X(HOST, "host")                                                                            \
 	X(HANDSHAKES, "handshakes")                                                                \
 	X(EXPECTED, "handshakes_expected")                                                         \
-	X(NOTES, "notes") X(PROBES, "probes") X(PROBES_EXPECTED, "probes_expected")
+	X(NOTES, "notes")                                                                          \
+	X(PROBES, "probes") X(PROBES_EXPECTED, "probes_expected") X(RELAY, "relay")
 enum dp_queue {
 #define DP_QUEUE_ENUM(name, text) DP_QUEUE_##name,
 	DP_QUEUES(DP_QUEUE_ENUM)

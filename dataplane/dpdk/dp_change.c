@@ -608,7 +608,7 @@ static int change_known(struct change *change)
 		if (config->is_probed && !known[i].peer->has_probes) {
 			struct dp_from from = dp_peer_from(known[i].peer);
 
-			known[i].peer->path = dp_from_endpoint(&from);
+			known[i].peer->way = (struct dp_way){.direct = dp_from_endpoint(&from)};
 		}
 		known[i].peer->has_probes = config->is_probed;
 	}
@@ -721,22 +721,38 @@ int dp_peer_remove(struct dp *dp, const struct cr_key *public_key)
 		dp, &(struct dp_peers_change){.remove = public_key, .n_remove = 1}, &error);
 }
 
-/* The owner first: its ring gives it the path before the initiation that the handshake thread sends then. */
-int dp_peer_path(struct dp *dp, const struct cr_key *public_key, const struct base_endpoint *to)
+static bool same_way(const struct dp_way *a, const struct dp_way *b)
 {
-	bool has_path = to->addr.family != BASE_FAMILY_NONE;
+	return base_endpoint_equal(&a->direct, &b->direct) && a->is_relayed == b->is_relayed;
+}
+
+static struct dp_from from_way(const struct dp_peer *peer, const struct dp_way *way)
+{
+	bool is_direct = way->direct.addr.family != BASE_FAMILY_NONE;
+	struct base_endpoint relay = dp_relay_endpoint(peer->number);
+	struct dp_from from = dp_from_make(is_direct || !way->is_relayed ? &way->direct : &relay);
+
+	from.is_doubled = is_direct && way->is_relayed;
+	return from;
+}
+
+/* The owner first: its ring gives it the path before the initiation that the handshake thread sends then. */
+int dp_peer_path(struct dp *dp, const struct cr_key *public_key, const struct dp_way *way)
+{
+	bool is_direct = way->direct.addr.family != BASE_FAMILY_NONE;
 	struct dp_peer *peer = dp_peers_find(&dp->peers, public_key);
-	struct dp_command cmd = {.type = DP_COMMAND_PATH, .peer = peer, .from = dp_from_make(to)};
+	struct dp_command cmd = {.type = DP_COMMAND_PATH, .peer = peer};
 
 	if (!peer)
 		return -ENOENT;
-	if (!peer->has_probes || (has_path && dp_change_endpoint_fault(dp, to)))
+	if (!peer->has_probes || (is_direct && dp_change_endpoint_fault(dp, &way->direct)))
 		return -EINVAL;
-	if (base_endpoint_equal(&peer->path, to))
+	if (same_way(&peer->way, way))
 		return 0;
-	peer->path = *to;
+	peer->way = *way;
+	cmd.from = from_way(peer, way);
 	if (!send_command(dp, peer->owner, &cmd) ||
-		!dp_handshake_path(dp->handshake, peer, has_path))
+		!dp_handshake_path(dp->handshake, peer, is_direct || way->is_relayed))
 		return -EIO;
 	return 0;
 }

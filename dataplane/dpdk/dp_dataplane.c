@@ -143,6 +143,7 @@ static int start_ports(struct dp *dp, const struct dp_config *config, struct bas
 			return error;
 		dp_port_check(&dp->ports[i], config->n_workers, dp_caution, dp);
 	}
+	dp_relay_open(dp->relay, &dp->ports[dp->n_ports], config->n_workers);
 	return 0;
 }
 
@@ -227,7 +228,7 @@ static int start_underlay(
 
 static void assign_queues(struct dp_worker *worker)
 {
-	for (unsigned port = 0; port < worker->n_ports; port++) {
+	for (unsigned port = 0; port < worker->dp->n_ports; port++) {
 		for (uint16_t q = 0; q < worker->ports[port].n_queues; q++) {
 			if (q % worker->n_workers == worker->id)
 				worker->rx_queues[worker->n_rx_queues++] =
@@ -267,7 +268,7 @@ static int start_worker(struct dp *dp, const struct dp_config *config, unsigned 
 	worker->n_workers = dp->n_workers;
 	worker->workers = dp->workers;
 	worker->ports = dp->ports;
-	worker->n_ports = dp->n_ports;
+	worker->n_ports = dp->n_ports + 1;
 	worker->listen_port = config->listen_port;
 	base_store_be16(&worker->listen_port_be16, config->listen_port);
 	worker->host_mtu_bytes = config->host_mtu;
@@ -406,6 +407,9 @@ static int start_shared(struct dp *dp, const struct dp_config *config, struct ba
 		error = dp_nets_init(&dp->nets, config);
 	if (!error)
 		error = dp_probes_init(&dp->probes);
+	dp->relay = dp_relay_new();
+	if (!error && !dp->relay)
+		error = -ENOMEM;
 	if (error)
 		return base_error_set(ret_error, error, "no memory for tables");
 	error = dp_filter_set(dp, config->rules, config->n_rules, ret_error);
@@ -572,6 +576,7 @@ void dp_free(struct dp *dp)
 	dp_filter_fini(&dp->filter);
 	dp_nets_fini(&dp->nets);
 	dp_probes_fini(&dp->probes);
+	dp_relay_free(dp->relay);
 	free(dp->local_addrs);
 	dp_rcu_free(dp->rcu);
 	dp_peers_free(&dp->peers);
@@ -627,7 +632,13 @@ static void deliver_event(struct dp *dp, const struct dp_event_record *record)
 	case DP_EVENT_KIND_PATH_WANTED:
 		event.type = DP_EVENT_PATH_WANTED;
 		break;
+	case DP_EVENT_KIND_HEARD:
+		event.type = DP_EVENT_HEARD;
+		break;
 	}
+	/* Behind the relay nobody has an address. */
+	if (dp_relay_has(&event.endpoint.addr))
+		event.endpoint = (struct base_endpoint){0};
 	if (dp->callbacks.event)
 		dp->callbacks.event(dp->ctx, &event);
 }
@@ -671,6 +682,7 @@ void dp_service(struct dp *dp)
 			dp_events_again(dp->events);
 	}
 	dp_probe_service(dp);
+	dp_relay_service(dp);
 	tell_addrs(dp);
 	dp_rcu_poll(dp->rcu);
 	dp_telemetry_service(dp);
@@ -737,7 +749,9 @@ static void host_drops(const struct dp *dp, uint64_t drop_pkts[DP_DROPS_MAX])
 
 	for (unsigned i = 0; i < DP_DROP_COUNT; i++)
 		drop_pkts[i] = dp_counter_get(&handshake->drop_pkts[i]) +
-			dp_counter_get(&dp->host_counters.drop_pkts[i]);
+			dp_counter_get(&dp->host_counters.drop_pkts[i]) +
+			dp_counter_get(&dp->control_counters.drop_pkts[i]);
+	drop_pkts[DP_DROP_RELAY_FULL] += atomic_load(&dp->relay->dropped);
 	if (!dp->host)
 		return;
 	dp_host_stats(dp->host, &host);
@@ -774,6 +788,8 @@ static void shared_queues(const struct dp *dp, struct dp_stats *ret_stats)
 		&dp->control_counters, DP_QUEUE_PROBES);
 	dp_queue_read(&ret_stats->queues[DP_QUEUE_PROBES_EXPECTED], dp->probes.expected,
 		&dp->control_counters, DP_QUEUE_PROBES_EXPECTED);
+	dp_queue_read(&ret_stats->queues[DP_QUEUE_RELAY], dp->relay->out, &dp->control_counters,
+		DP_QUEUE_RELAY);
 }
 
 static void host_io(const struct dp *dp, struct dp_stats *ret_stats)

@@ -20,6 +20,7 @@
 #include "dp_peer.h"
 #include "dp_probe.h"
 #include "dp_rcu.h"
+#include "dp_relay.h"
 #include "dp_tables.h"
 #include "dp_tap.h"
 #include "dp_underlay.h"
@@ -41,7 +42,7 @@ struct dp {
 	struct dp_filter filter;
 	struct dp_nets nets;
 	struct dp_events *events;
-	struct dp_port ports[DP_PORTS_MAX];
+	struct dp_port ports[DP_PORTS_MAX + 1];       /* behind the last one: the relay */
 	uint64_t port_retry_ns[DP_PORTS_MAX];         /* a closed one is tried again from then on */
 	struct base_error port_trouble[DP_PORTS_MAX]; /* why the last try failed: told once */
 	unsigned n_ports;
@@ -57,6 +58,7 @@ struct dp {
 	struct dp_host *host; /* NULL: none configured */
 	struct dp_peers peers;
 	struct dp_probes probes;
+	struct dp_relay *relay;
 	struct dp_counters control_counters; /* writer: control */
 	struct base_addr *local_addrs; /* as control was told last; NULL before the first view */
 	size_t n_local_addrs;

@@ -20,6 +20,7 @@ enum dp_event_kind {
 	DP_EVENT_KIND_HANDSHAKE,
 	DP_EVENT_KIND_MOVED,
 	DP_EVENT_KIND_PATH_WANTED,
+	DP_EVENT_KIND_HEARD,
 	DP_EVENT_KIND_NEIGHBOUR, /* endpoint.addr is a gateway to resolve on @port */
 };
 

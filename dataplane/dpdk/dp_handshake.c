@@ -241,6 +241,13 @@ static void peer_note(struct dp_handshake *handshake, const struct dp_note *note
 		wg_peer_set_has_endpoint(peer->wg, true);
 		dp_events_push(handshake->dp->events, &event);
 	}
+	if (note->bits & DP_NOTE_HEARD) {
+		struct dp_event_record event = {.kind = DP_EVENT_KIND_HEARD,
+			.public_key = peer->public_key,
+			.endpoint = note->where};
+
+		dp_events_push(handshake->dp->events, &event);
+	}
 	if (note->bits & DP_NOTE_WANT_HANDSHAKE)
 		wg_peer_want_handshake(peer->wg, handshake->now_ns);
 	if ((note->bits & (DP_NOTE_WANT_HANDSHAKE | DP_NOTE_WANT_PATH)) && peer->is_probed &&

@@ -15,6 +15,7 @@
 #include "dp_xdp_rings.h"
 
 struct dp_packet;
+struct dp_relay;
 struct rte_mempool;
 struct rte_ring;
 
@@ -46,6 +47,7 @@ struct dp_port {
 	uint16_t tx_burst; /* frames of one send */
 	struct dp_eth_queue queues[DP_PORT_QUEUES_MAX];
 	struct dp_packet *packets[DP_PORT_QUEUES_MAX]; /* DP_PORT_AF_PACKET: its queues, instead */
+	struct dp_relay *relay; /* no port of any device: what is sent goes to control */
 	uint8_t mac[6];
 	int fds[DP_PORT_FDS_MAX]; /* sockets, for sleeping; borrowed from the driver */
 	unsigned n_fds;

@@ -147,7 +147,9 @@ void dp_outer_make(struct dp_outer *outer, const struct dp_nexthop *nexthop,
 		make4(outer, nexthop, from, listen_port);
 	else
 		make6(outer, nexthop, from, listen_port, flow_seed);
-	outer->is_plain = dp_outer_is4(outer) && nexthop->state == DP_NEXTHOP_OK;
+	outer->is_doubled = from->is_doubled;
+	outer->is_plain =
+		dp_outer_is4(outer) && nexthop->state == DP_NEXTHOP_OK && !from->is_doubled;
 	if (nexthop->mtu_bytes + DP_ETH_BYTES > outer->len)
 		outer->room_bytes = (uint16_t)RTE_MIN(
 			nexthop->mtu_bytes + DP_ETH_BYTES - outer->len, UINT16_MAX);

@@ -26,7 +26,8 @@ struct dp_from {
 	uint8_t addrs[32];  /* v4: 4 + 4 bytes; v6: 16 + 16; ours is zero while it is not known */
 	uint16_t port_be16; /* theirs */
 	uint8_t family;     /* enum base_family; NONE: unknown */
-	uint8_t zero;       /* no padding: compared as bytes */
+	/* By the relay as well: a path that may be dead (control's). No padding: compared as bytes. */
+	bool is_doubled;
 };
 
 /** Offset of the source address in the IP header, and bytes of both addresses. */
@@ -99,7 +100,8 @@ struct dp_outer {
 	uint16_t sum;       /* IPv4: of the header's words that are the same in each packet */
 	uint16_t room_bytes; /* the largest UDP payload that fits the path; 0: not prepared */
 	uint16_t port;
-	bool is_plain; /* whole as dp_outer_write() makes it, and its neighbour is known */
+	bool is_plain;   /* whole as dp_outer_write() makes it, and its neighbour is known */
+	bool is_doubled; /* see struct dp_from */
 	uint64_t
 		made_round; /* its worker's, while generation is 0 for want of room to ask for a gateway */
 };

@@ -19,7 +19,7 @@ void dp_peer_set_from(struct dp_peer *peer, const struct dp_from *from, uint64_t
 	 * store orders the bytes before the even one. */
 	atomic_store_explicit(&peer->from_seq, seq + 1, memory_order_relaxed);
 	atomic_thread_fence(memory_order_release);
-	if (peer->from.family != from->family)
+	if (!dp_from_same_end(&peer->from, from))
 		atomic_store_explicit(&peer->path_since_ns, now_ns, memory_order_relaxed);
 	peer->from = *from;
 	atomic_store_explicit(&peer->from_seq, seq + 2, memory_order_release);
@@ -123,7 +123,7 @@ int dp_peers_reserve(struct dp_peers *peers, size_t n)
 	size_t need = peers->n_numbers - peers->n_free + n;
 	uint32_t capacity = peers->capacity ? peers->capacity : PEERS_FIRST;
 
-	if (need >= WG_PEER_NUMBER_MAX)
+	if (need >= DP_PEERS_MAX)
 		return -ENOMEM;
 	if (peers->slab.object_bytes == 0)
 		base_slab_init(&peers->slab, sizeof(struct dp_peer));
@@ -169,20 +169,29 @@ void dp_peers_free(struct dp_peers *peers)
 	*peers = (struct dp_peers){0};
 }
 
+static enum dp_path path_to(const struct base_addr *addr)
+{
+	if (dp_relay_has(addr))
+		return DP_PATH_RELAY;
+	if (addr->family == BASE_FAMILY_NONE)
+		return DP_PATH_NONE;
+	return addr->family == BASE_FAMILY_V4 ? DP_PATH_DIRECT4 : DP_PATH_DIRECT6;
+}
+
 int dp_peer_status(
 	const struct dp *dp, const struct cr_key *public_key, struct dp_peer_status *ret_status)
 {
 	const struct dp_peer *peer = dp_peers_find(&dp->peers, public_key);
+	struct base_endpoint where;
 	struct dp_from from;
 
 	if (!peer)
 		return -ENOENT;
 	from = dp_peer_from(peer);
+	where = dp_from_endpoint(&from);
 	*ret_status = (struct dp_peer_status){
-		.endpoint = dp_from_endpoint(&from),
-		.path = from.family == BASE_FAMILY_V4   ? DP_PATH_DIRECT4
-			: from.family == BASE_FAMILY_V6 ? DP_PATH_DIRECT6
-							: DP_PATH_NONE,
+		.endpoint = dp_relay_has(&where.addr) ? (struct base_endpoint){0} : where,
+		.path = path_to(&where.addr),
 		.path_since_ns = dp_counter_get(&peer->path_since_ns),
 		.last_handshake_ns = dp_counter_get(&peer->last_handshake_ns),
 		.handshakes = dp_counter_get(&peer->handshakes),

@@ -14,6 +14,7 @@
 #include "base_addr.h"
 #include "base_slab.h"
 #include "cr_secret.h"
+#include "dp_api.h"
 #include "dp_outer.h"
 #include "dp_stats.h"
 #include "in_filter.h"
@@ -37,6 +38,7 @@ enum dp_note_bits {
 	/* Control's: of a peer that is probed. */
 	DP_NOTE_PATH = 1u << 5,
 	DP_NOTE_NO_PATH = 1u << 6,
+	DP_NOTE_HEARD = 1u << 7, /* at `where`, authenticated; a note of its own, or none */
 };
 
 /** What moves a peer's end. */
@@ -82,6 +84,7 @@ struct dp_peer {
 	bool is_noted; /* is in the worker's list of peers with notes */
 	struct dp_peer *note_next;
 	uint64_t wanted_ns; /* when a handshake was last asked for */
+	uint64_t heard_ns;  /* when it was last told that it is heard from elsewhere */
 
 	/* Handshake thread; readers of the atomic ones: control. */
 	struct wg_peer *wg;
@@ -100,7 +103,7 @@ struct dp_peer {
 	bool is_in_change; /* the change in work sets or removes it */
 	bool has_probes;   /* is_probed */
 	struct dp_peer *hash_next;
-	struct base_endpoint path; /* what dp_peer_path() said last */
+	struct dp_way way; /* what dp_peer_path() said last */
 } __rte_cache_aligned;
 static_assert(offsetof(struct dp_peer, outer) == 64, "sealing and opening share one line");
 static_assert(offsetof(struct dp_peer, outer.generation) == 128, "and sealing two more");
@@ -109,6 +112,9 @@ static_assert(offsetof(struct dp_peer, pass_memo) == 256, "and a part of the nex
 /* Peers lie side by side: were their size an even number of lines, some sets of the cache would hold all lines 0. */
 static_assert(
 	sizeof(struct dp_peer) / RTE_CACHE_LINE_SIZE % 2 == 1, "spread over the cache's sets");
+
+/** At most so many at once. */
+#define DP_PEERS_MAX (1u << 27)
 
 /** Control's peers: by public key, and by number. */
 struct dp_peers {

@@ -8,6 +8,7 @@
 
 #include "dp_init.h"
 #include "dp_packet.h"
+#include "dp_relay.h"
 
 #include <rte_ethdev.h>
 
@@ -33,12 +34,17 @@ static inline unsigned dp_port_receive(
 static inline unsigned dp_port_send(
 	const struct dp_port *port, unsigned queue, struct rte_mbuf **pkts, unsigned n)
 {
-	const struct dp_eth_queue *out = &port->queues[queue];
+	const struct dp_eth_queue *out;
 
 	if (!dp_port_is_open(port))
 		return 0;
+	if (unlikely(port->relay)) {
+		dp_relay_put(port->relay, pkts, n);
+		return n;
+	}
 	if (port->packets[queue])
 		return dp_packet_tx(port->packets[queue], pkts, n);
+	out = &port->queues[queue];
 	return rte_eth_tx_burst(out->id, out->queue, pkts, (uint16_t)n);
 }
 

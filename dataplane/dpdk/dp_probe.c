@@ -110,7 +110,7 @@ static void take(struct dp_worker *worker, struct rte_mbuf *m)
 		dp_drop(&worker->counters, DP_DROP_PROBE_FULL, m);
 		return;
 	}
-	worker->control_got_probes = true;
+	worker->control_got_work = true;
 	if (dp_tap_is_on(&worker->counters.tap))
 		dp_trace_end(&worker->counters, DP_VERDICT_TO_CONTROL, DP_PLACE_PROBE, m);
 	rte_pktmbuf_free(m);

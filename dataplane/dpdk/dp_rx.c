@@ -14,13 +14,8 @@
 #define ETHERTYPE_IP6 0x86dd
 #define IP4_FRAGMENT_MASK 0x3fff /* "more fragments", and the offset */
 
-/* What a frame is: a drop reason below DP_DROP_COUNT, or one of these. */
-#define FRAME_DATA ((unsigned)DP_DROP_COUNT)
-#define FRAME_HANDSHAKE ((unsigned)DP_DROP_COUNT + 1)
-#define FRAME_PROBE ((unsigned)DP_DROP_COUNT + 2)
-
 /*
- * The IP header. Returns FRAME_DATA for UDP, and the offset of the UDP header and the number of
+ * The IP header. Returns DP_RX_DATA for UDP, and the offset of the UDP header and the number of
  * bytes from there to the end of the IP packet.
  */
 static inline unsigned check_ip4(
@@ -40,7 +35,7 @@ static inline unsigned check_ip4(
 		return DP_DROP_NOT_TUNNEL;
 	*ret_header = header;
 	*ret_rest = total - header;
-	return FRAME_DATA;
+	return DP_RX_DATA;
 }
 
 /* No extension headers: the tunnel's peers send none, and a fragment header is one. */
@@ -57,11 +52,11 @@ static unsigned check_ip6(const uint8_t *ip, uint32_t len, uint32_t *ret_header,
 		return DP_DROP_NOT_TUNNEL;
 	*ret_header = DP_IP6_BYTES;
 	*ret_rest = rest;
-	return FRAME_DATA;
+	return DP_RX_DATA;
 }
 
 /* The first word is type and three zero bytes (paper 5.4). */
-static inline unsigned check_message(const uint8_t *payload, uint32_t len, const uint8_t *udp)
+unsigned dp_rx_message(const uint8_t *payload, uint32_t len)
 {
 	static const uint32_t handshake_bytes[] = {
 		[WG_MESSAGE_INITIATION] = sizeof(struct wg_initiation),
@@ -75,20 +70,17 @@ static inline unsigned check_message(const uint8_t *payload, uint32_t len, const
 	type = base_load_le32(payload);
 	switch (type) {
 	case WG_MESSAGE_DATA:
-		return len < WG_DATA_OVERHEAD_BYTES ? (unsigned)DP_DROP_SHORT_DATA : FRAME_DATA;
+		return len < WG_DATA_OVERHEAD_BYTES ? (unsigned)DP_DROP_SHORT_DATA : DP_RX_DATA;
 	case WG_MESSAGE_INITIATION:
 	case WG_MESSAGE_RESPONSE:
 	case WG_MESSAGE_COOKIE:
-		/* Nobody can be answered at port 0 (wireguard-practice.md). */
-		if (base_load_be16(udp) == 0)
-			return DP_DROP_SOURCE_PORT;
-		return len == handshake_bytes[type] ? FRAME_HANDSHAKE
+		return len == handshake_bytes[type] ? DP_RX_HANDSHAKE
 						    : dp_drop_of_verdict(WG_VERDICT_MALFORMED);
 	default:
 		break;
 	}
 	if (dp_probe_is(payload, len))
-		return FRAME_PROBE;
+		return DP_RX_PROBE;
 	if ((type & 0xff) >= WG_MESSAGE_INITIATION && (type & 0xff) <= WG_MESSAGE_DATA)
 		return DP_DROP_RESERVED_BITS;
 	return DP_DROP_UNKNOWN_TYPE;
@@ -112,7 +104,7 @@ static unsigned check_frame(
 	ip = frame + DP_ETH_BYTES;
 	kind = is_ip4 ? check_ip4(ip, len - DP_ETH_BYTES, &header, &rest)
 		      : check_ip6(ip, len - DP_ETH_BYTES, &header, &rest);
-	if (kind != FRAME_DATA)
+	if (kind != DP_RX_DATA)
 		return kind;
 	udp = ip + header;
 	if (rest < DP_UDP_BYTES)
@@ -136,7 +128,9 @@ static unsigned check_frame(
 		.ip_off = DP_ETH_BYTES,
 		.family = is_ip4 ? BASE_FAMILY_V4 : BASE_FAMILY_V6,
 	};
-	return check_message(udp + DP_UDP_BYTES, p->payload_len, udp);
+	kind = dp_rx_message(udp + DP_UDP_BYTES, p->payload_len);
+	/* Nobody can be answered at port 0 (wireguard-practice.md). */
+	return kind == DP_RX_HANDSHAKE && base_load_be16(udp) == 0 ? DP_DROP_SOURCE_PORT : kind;
 }
 
 /* Where things lie in a data message over IPv4 without options. */
@@ -209,13 +203,13 @@ unsigned dp_rx_poll(struct dp_worker *worker, const struct dp_rx_queue *queue)
 			continue;
 		}
 		kind = check_frame(worker, queue, pkts[i]);
-		if (kind == FRAME_DATA)
+		if (kind == DP_RX_DATA)
 			pkts[n_data++] = pkts[i];
-		else if (kind == FRAME_HANDSHAKE && is_answerable(pkts[i]))
+		else if (kind == DP_RX_HANDSHAKE && is_answerable(pkts[i]))
 			handshakes[n_handshakes++] = pkts[i];
-		else if (kind == FRAME_PROBE)
+		else if (kind == DP_RX_PROBE)
 			dp_probe_take(worker, &pkts[i], 1);
-		else if (kind == FRAME_HANDSHAKE)
+		else if (kind == DP_RX_HANDSHAKE)
 			dp_drop(&worker->counters, DP_DROP_SOURCE_ADDRESS, pkts[i]);
 		else
 			dp_drop(&worker->counters, (enum dp_drop)kind, pkts[i]);

@@ -77,11 +77,11 @@ static void plain_is_what_it_seems(void **state)
 		*dp_pkt(&frame.m) = (struct dp_pkt){0};
 		kind = check_frame(&worker, &queue, &frame.m);
 		n_plain += is_plain;
-		n_odd += kind != FRAME_DATA;
-		n_taken += kind == FRAME_DATA && !is_plain;
+		n_odd += kind != DP_RX_DATA;
+		n_taken += kind == DP_RX_DATA && !is_plain;
 		if (!is_plain)
 			continue;
-		assert_int_equal(kind, FRAME_DATA);
+		assert_int_equal(kind, DP_RX_DATA);
 		assert_memory_equal(dp_pkt(&frame.m), &at_a_glance, sizeof(at_a_glance));
 	}
 	/* Header options are all that only the other takes here, and hardly ever whole. */

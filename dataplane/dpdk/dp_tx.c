@@ -11,7 +11,10 @@
 static void lookup(const struct dp_worker *worker, const struct base_addr *dst,
 	const struct base_addr *src, struct dp_nexthop *ret_nexthop)
 {
-	worker->dp->nexthop_lookup(worker->view, dst, src, ret_nexthop);
+	if (dp_relay_has(dst))
+		dp_relay_nexthop(ret_nexthop, (uint16_t)(worker->n_ports - 1));
+	else
+		worker->dp->nexthop_lookup(worker->view, dst, src, ret_nexthop);
 }
 
 /*
@@ -75,6 +78,7 @@ static void send_burst(struct dp_worker *worker, uint16_t port, struct dp_tx_buf
 			dp_port_is_open(out) ? DP_DROP_TX_FULL : DP_DROP_PORT_GONE,
 			buffer->pkts[i]);
 	}
+	worker->control_got_work |= out->relay != NULL;
 	dp_counter_add(&worker->counters.tx_pkts, sent);
 	dp_counter_add(&worker->counters.tx_bytes, bytes);
 	dp_counter_add(&worker->counters.tx_bursts, 1);
@@ -213,7 +217,7 @@ static inline void send_frame(
 		wait_for_neighbour(worker, m);
 }
 
-void dp_tx_payload(struct dp_worker *worker, const struct dp_outer *outer, struct rte_mbuf *m)
+static void write_headers(const struct dp_outer *outer, struct rte_mbuf *m)
 {
 	uint32_t len = rte_pktmbuf_data_len(m);
 
@@ -221,7 +225,41 @@ void dp_tx_payload(struct dp_worker *worker, const struct dp_outer *outer, struc
 	m->data_off = (uint16_t)(m->data_off - outer->len);
 	m->data_len = (uint16_t)(len + outer->len);
 	m->pkt_len = len + outer->len;
+}
+
+void dp_tx_payload(struct dp_worker *worker, const struct dp_outer *outer, struct rte_mbuf *m)
+{
+	write_headers(outer, m);
 	send_frame(worker, outer, m);
+}
+
+/* The same message by the relay: the path that it takes first may be dead, and WireGuard drops what it has seen. */
+static void send_double(
+	struct dp_worker *worker, const struct dp_peer *peer, const struct rte_mbuf *frame)
+{
+	const uint32_t skip = peer->outer.len, len = rte_pktmbuf_data_len(frame) - skip;
+	struct base_endpoint to = dp_relay_endpoint(peer->number);
+	struct dp_from from = dp_from_make(&to);
+	struct rte_mbuf *m = rte_pktmbuf_alloc(worker->pool);
+	struct dp_outer outer = {0};
+
+	if (!m) {
+		dp_counter_add(&worker->counters.drop_pkts[DP_DROP_NO_MBUF], 1);
+		return;
+	}
+	memcpy(rte_pktmbuf_append(m, (uint16_t)len),
+		rte_pktmbuf_mtod_offset(frame, const uint8_t *, skip), len);
+	dp_pkt(m)->ds = 0;
+	dp_tx_prepare(worker, &outer, &from);
+	dp_tx_payload(worker, &outer, m);
+}
+
+void dp_tx_to_peer(struct dp_worker *worker, struct dp_peer *peer, struct rte_mbuf *m)
+{
+	write_headers(&peer->outer, m);
+	if (peer->outer.is_doubled)
+		send_double(worker, peer, m);
+	send_frame(worker, &peer->outer, m);
 }
 
 void dp_tx_sealed(struct dp_worker *worker, const struct dp_batch *batch)
@@ -233,10 +271,13 @@ void dp_tx_sealed(struct dp_worker *worker, const struct dp_batch *batch)
 		m->data_off = leave->data_off;
 		m->data_len = leave->len;
 		m->pkt_len = leave->len;
-		if (likely(leave->is_plain))
+		if (likely(leave->is_plain)) {
 			push(worker, leave->port, m);
-		else
-			send_frame(worker, &batch->peers[i]->outer, m);
+			continue;
+		}
+		if (batch->peers[i]->outer.is_doubled)
+			send_double(worker, batch->peers[i], m);
+		send_frame(worker, &batch->peers[i]->outer, m);
 	}
 }
 

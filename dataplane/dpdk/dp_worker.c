@@ -28,6 +28,16 @@
 /* Of a table whose entries move to a larger one: some ten microseconds. */
 #define INDEX_SLOTS_PER_ROUND 512
 
+static bool say(struct dp_worker *worker, const struct dp_note *note)
+{
+	struct dp_note element = *note;
+
+	if (rte_ring_enqueue_elem(worker->note_ring, &element, sizeof(element)) != 0)
+		return false;
+	worker->handshake_got_work = true;
+	return true;
+}
+
 void dp_worker_note(struct dp_worker *worker, struct dp_peer *peer, uint8_t bits)
 {
 	if (peer->is_detached)
@@ -66,6 +76,29 @@ static void set_from(struct dp_worker *worker, struct dp_peer *peer, const struc
 	dp_peer_set_from(peer, from, worker->now_ns);
 }
 
+/* The same end asks another address of ours; how many ways there are to it is control's to say. */
+static void set_local(struct dp_worker *worker, struct dp_peer *peer, const struct dp_from *from)
+{
+	struct dp_from local = *from;
+
+	local.is_doubled = peer->from.is_doubled;
+	if (memcmp(&peer->from, &local, sizeof(local)) != 0)
+		set_from(worker, peer, &local);
+}
+
+void dp_worker_heard(struct dp_worker *worker, struct dp_peer *peer, const struct dp_from *from)
+{
+	struct dp_note note = {
+		.peer = peer, .bits = DP_NOTE_HEARD, .where = dp_from_endpoint(from)};
+
+	/* A wish: it takes no room from what becomes of peers, and the next packet tells it again. */
+	if (peer->is_detached || worker->now_ns - peer->heard_ns < DP_HEARD_GAP_NS ||
+		rte_ring_free_count(worker->note_ring) <= DP_RING_NOTES / 2)
+		return;
+	peer->heard_ns = worker->now_ns;
+	(void)say(worker, &note);
+}
+
 void dp_worker_move(struct dp_worker *worker, struct dp_peer *peer, const struct dp_from *from)
 {
 	bool is_news = !dp_from_same_end(&peer->from, from);
@@ -76,8 +109,13 @@ void dp_worker_move(struct dp_worker *worker, struct dp_peer *peer, const struct
 	 * is fixed by its first word. */
 	if (is_news && peer->mover == DP_MOVER_NOBODY && peer->from.family != BASE_FAMILY_NONE)
 		return;
-	if (is_news && peer->mover == DP_MOVER_PROBES)
+	if (peer->mover == DP_MOVER_PROBES) {
+		if (is_news)
+			dp_worker_heard(worker, peer, from);
+		else
+			set_local(worker, peer, from);
 		return;
+	}
 	set_from(worker, peer, from);
 	if (is_news)
 		dp_worker_note(worker, peer, DP_NOTE_MOVED);
@@ -151,8 +189,17 @@ static void send_message(struct dp_worker *worker, const struct dp_command *cmd)
 		dp_drop_at(&worker->counters, DP_DROP_NO_ENDPOINT, DP_PLACE_ANSWER, m);
 	else if (!dp_tx_prepare(worker, outer, from))
 		dp_drop_at(&worker->counters, DP_DROP_NO_ROUTE, DP_PLACE_ANSWER, m);
+	else if (cmd->peer)
+		dp_tx_to_peer(worker, cmd->peer, m);
 	else
 		dp_tx_payload(worker, outer, m);
+}
+
+static bool is_relayed(const struct dp_peer *peer)
+{
+	struct base_endpoint where = dp_from_endpoint(&peer->from);
+
+	return peer->from.is_doubled || dp_relay_has(&where.addr);
 }
 
 static void endpoint(struct dp_worker *worker, const struct dp_command *cmd)
@@ -162,6 +209,9 @@ static void endpoint(struct dp_worker *worker, const struct dp_command *cmd)
 
 	if (!is_seen)
 		peer->mover = cmd->mover;
+	/* Who is no longer probed has no relay either. */
+	if (peer->mover != DP_MOVER_PROBES && is_relayed(peer))
+		set_from(worker, peer, &cmd->from);
 	if (cmd->from.family == BASE_FAMILY_NONE)
 		return;
 	if (is_seen)
@@ -181,7 +231,7 @@ static void index_move(struct dp_worker *worker)
 /* What waited for a path goes by it; without a session the wish for one is told again, for this attempt at once. */
 static void path(struct dp_worker *worker, struct dp_peer *peer, const struct dp_from *from)
 {
-	if (!dp_from_same_end(&peer->from, from))
+	if (!dp_from_same_end(&peer->from, from) || peer->from.is_doubled != from->is_doubled)
 		set_from(worker, peer, from);
 	peer->wanted_ns = 0;
 	if (from->family != BASE_FAMILY_NONE)
@@ -264,16 +314,6 @@ bool dp_worker_command(struct dp_worker *worker, const struct dp_command *cmd)
 
 /* Notes: dead keypairs first, so that DETACHED is the last word of a peer. What does not fit stays. */
 
-static bool say(struct dp_worker *worker, const struct dp_note *note)
-{
-	struct dp_note element = *note;
-
-	if (rte_ring_enqueue_elem(worker->note_ring, &element, sizeof(element)) != 0)
-		return false;
-	worker->handshake_got_work = true;
-	return true;
-}
-
 static bool say_dead(struct dp_worker *worker)
 {
 	while (worker->dead_first) {
@@ -333,11 +373,11 @@ static void wake_others(struct dp_worker *worker)
 		worker->woken_workers &= worker->woken_workers - 1;
 		dp_idle_wake(worker->workers[id].idle);
 	}
-	if (worker->control_got_probes)
+	if (worker->control_got_work)
 		dp_events_again(worker->dp->events);
 	worker->host_got_pkts = false;
 	worker->handshake_got_work = false;
-	worker->control_got_probes = false;
+	worker->control_got_work = false;
 }
 
 /* What the kernel has is left with it while there is something on our ring: in short turns it stays in the cache. */

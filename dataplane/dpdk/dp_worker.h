@@ -50,6 +50,8 @@
 #define DP_WANTED_GATEWAYS_MAX DP_BURST
 /** Notes "handshake wanted" of one peer are this far apart; wg keeps the protocol's own gaps. */
 #define DP_WANT_GAP_NS BASE_NS_PER_S
+/** Of what is told of a peer that is heard from elsewhere. */
+#define DP_HEARD_GAP_NS (200 * BASE_NS_PER_MS)
 
 enum dp_command_type {
 	DP_COMMAND_KEYPAIR_BEGIN, /* object: the keypair */
@@ -141,7 +143,7 @@ struct dp_worker {
 	unsigned n_workers;
 	struct dp_worker *workers; /* all of them */
 	struct dp_port *ports;
-	unsigned n_ports;
+	unsigned n_ports; /* to send by: the relay is the last */
 	struct dp_rx_queue rx_queues[DP_PORTS_MAX * DP_PORT_QUEUES_MAX];
 	unsigned n_rx_queues;
 	uint16_t listen_port, listen_port_be16;
@@ -169,7 +171,7 @@ struct dp_worker {
 	uint64_t round; /* number of it; never 0 */
 	struct dp_underlay_view *view;
 	uint64_t mark_tsc;
-	bool host_got_pkts, handshake_got_work, control_got_probes;
+	bool host_got_pkts, handshake_got_work, control_got_work;
 	uint64_t woken_workers; /* bit per worker that got something in this round */
 
 	/* This worker's own. */
@@ -178,7 +180,7 @@ struct dp_worker {
 	struct dp_batch open, seal;
 	struct dp_route routes[DP_GROUP];
 	struct in_packet odd[DP_GROUP]; /* of those that are no plain IPv4, or whose flow is new */
-	struct dp_tx_buffer tx[DP_PORTS_MAX];
+	struct dp_tx_buffer tx[DP_PORTS_MAX + 1]; /* the last is the relay's */
 	struct rte_mbuf *to_host[DP_BURST];
 	unsigned n_to_host;
 	uint32_t n_staged;
@@ -214,6 +216,12 @@ BASE_MUST_CHECK bool dp_worker_command(struct dp_worker *worker, const struct dp
 
 /** dp_rx.c: a burst from one queue; sorted into the open batch, the handshake ring, other workers. */
 unsigned dp_rx_poll(struct dp_worker *worker, const struct dp_rx_queue *queue);
+/** What a payload is: a drop reason below DP_DROP_COUNT, or one of these. */
+#define DP_RX_DATA ((unsigned)DP_DROP_COUNT)
+#define DP_RX_HANDSHAKE ((unsigned)DP_DROP_COUNT + 1)
+#define DP_RX_PROBE ((unsigned)DP_DROP_COUNT + 2)
+/** dp_rx.c: by its first bytes and its length; any thread. */
+unsigned dp_rx_message(const uint8_t *payload, uint32_t len);
 /** dp_steer.c: data frames that dp_rx.c has checked: ours to dp_decap, others to their owners. */
 void dp_steer(struct dp_worker *worker, struct rte_mbuf **pkts, unsigned n);
 /** dp_steer.c: frames that other workers handed over. */
@@ -238,6 +246,8 @@ void dp_encap_staged_drop(struct dp_worker *worker, struct dp_peer *peer, enum d
 bool dp_tx_prepare(struct dp_worker *worker, struct dp_outer *outer, const struct dp_from *from);
 /** dp_tx.c: a UDP payload, with room in front and dp_pkt()->ds set; writes the headers. */
 void dp_tx_payload(struct dp_worker *worker, const struct dp_outer *outer, struct rte_mbuf *m);
+/** dp_tx.c: the same to a peer whose header is good, by all its paths. */
+void dp_tx_to_peer(struct dp_worker *worker, struct dp_peer *peer, struct rte_mbuf *m);
 /** dp_tx.c: the batch for sealing, sealed; the headers of its packets are written. */
 void dp_tx_sealed(struct dp_worker *worker, const struct dp_batch *batch);
 unsigned dp_tx_poll(struct dp_worker *worker);
@@ -248,6 +258,8 @@ void dp_worker_note(struct dp_worker *worker, struct dp_peer *peer, uint8_t bits
 /** An authenticated message came from there: answers follow; who else knows is told if the end moved. */
 void dp_worker_move(struct dp_worker *worker, struct dp_peer *peer, const struct dp_from *from);
 void dp_worker_want_handshake(struct dp_worker *worker, struct dp_peer *peer);
+/** A peer that is probed is heard from an address that is not its path. */
+void dp_worker_heard(struct dp_worker *worker, struct dp_peer *peer, const struct dp_from *from);
 /** A peer that is probed has a session, and packets, but no path. */
 void dp_worker_want_path(struct dp_worker *worker, struct dp_peer *peer);
 /** Keypairs that a change pushed out: unlink, and give back by way of the handshake thread. */
