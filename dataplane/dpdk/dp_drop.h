@@ -97,8 +97,8 @@
 	X(TX_FULL, "tx_queue_full", TX, "the port did not take the frame: it is full, or down")    \
 	X(PORT_GONE, "port_gone", TX, "the port's interface was deleted and is not back yet")      \
 	X(RELAY_FULL, "relay_queue_full", TX,                                                      \
-		"a sealed packet for the relay while too many waited for control: the oldest "     \
-		"goes")                                                                            \
+		"a sealed packet for the relay while too many waited for control (the oldest "     \
+		"goes), or no buffer was free for its copy")                                       \
 	X(NO_MBUF, "no_mbuf", HOST, "no packet buffer was free; raise memory_mb")                  \
 	X(PEER_GONE, "peer_gone", ENCAP, "its peer was removed while it waited")                   \
 	X(HOST_TOO_LARGE, "host_too_large", HOST,                                                  \

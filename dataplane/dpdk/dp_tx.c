@@ -244,7 +244,7 @@ static void send_double(
 	struct dp_outer outer = {0};
 
 	if (!m) {
-		dp_counter_add(&worker->counters.drop_pkts[DP_DROP_NO_MBUF], 1);
+		dp_counter_add(&worker->counters.drop_pkts[DP_DROP_RELAY_FULL], 1);
 		return;
 	}
 	memcpy(rte_pktmbuf_append(m, (uint16_t)len),
