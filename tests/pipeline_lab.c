@@ -496,6 +496,8 @@ static void on_relay(void *ctx, const struct cr_key *key, const void *message, s
 	struct lab *lab = ctx;
 
 	lab->n_relayed++;
+	if (base_load_le32(message) == WG_MESSAGE_DATA)
+		lab->relayed_counter = base_load_le64((const uint8_t *)message + 8);
 	from.addr = base_addr_from_bytes(BASE_FAMILY_V4, gateway4);
 	for (unsigned i = 0; i < lab->n_peers; i++) {
 		struct lab_peer *peer = &lab->peers[i];

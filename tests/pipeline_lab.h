@@ -71,6 +71,7 @@ struct lab {
 	unsigned n_heard;
 	struct base_endpoint heard_at; /* of the last of them */
 	unsigned n_relayed;            /* messages for the relay */
+	uint64_t relayed_counter;      /* of the last data message among them */
 	unsigned n_paths_wanted;
 	struct base_endpoint wanted_by; /* of the last of them */
 	unsigned n_probes;              /* that control got */

@@ -205,6 +205,8 @@ static void the_oldest_goes(void **state)
 	for (unsigned i = 0; i < 10; i++)
 		run(0);
 	assert_int_equal(lab.n_relayed, DP_RING_RELAY - 1);
+	/* One was sent before. */
+	assert_int_equal(lab.relayed_counter, DP_RING_RELAY + 500);
 	free(stats);
 }
 
