@@ -121,12 +121,11 @@ static bool node_of(void *ctx, const struct base_addr *addr, struct ctl_node *re
 
 static int start_paths(struct ctl_mesh *mesh, struct cr_key *ret_disco_public)
 {
-	struct cr_key disco_private CR_KEY_CLEANUP;
+	const struct cr_key *disco_private = &coord_state_identity(mesh->state)->disco_private;
 
-	cr_x25519_generate(&disco_private);
-	cr_x25519_public(ret_disco_public, &disco_private);
+	cr_x25519_public(ret_disco_public, disco_private);
 	mesh->paths =
-		coord_paths_new(&disco_private, &mesh->config->public_key, &mesh_path_host, mesh);
+		coord_paths_new(disco_private, &mesh->config->public_key, &mesh_path_host, mesh);
 	mesh->path_timer = mesh_timer_new(mesh);
 	mesh->expiry_timer = mesh_timer_new(mesh);
 	return mesh->paths && mesh->path_timer && mesh->expiry_timer ? 0 : -ENOMEM;

@@ -125,7 +125,7 @@ struct coord_host {
 struct coord;
 
 /**
- * @state: open, and kept by the caller for longer than the client. @disco_public: of this start. Starts stopped. NULL
+ * @state: open, and kept by the caller for longer than the client. @disco_public: as the state has it. Starts stopped. NULL
  * with errno and a line (EINVAL: what is configured cannot be).
  */
 struct coord *coord_new(uv_loop_t *loop, struct coord_state *state,

@@ -22,7 +22,7 @@
 #define LOCK_NAME "lock"
 #define FORMAT_VERSION 1
 #define FILE_BYTES_MAX 8192
-#define KEYS_MAX 3
+#define KEYS_MAX 4
 #define KEY_DIGITS (2 * CR_KEY_BYTES)
 #define PRIVATE_PREFIX "privkey:"
 #define SERVER_PREFIX "mkey:"
@@ -128,6 +128,7 @@ static bool read_identity(
 	return read_key(&ret_identity->machine_private, root, "machine_key", false, keys) &&
 		read_key(&ret_identity->node_private, root, "node_key", false, keys) &&
 		read_key(&ret_identity->old_node_private, root, "old_node_key", true, keys) &&
+		read_key(&ret_identity->disco_private, root, "disco_key", true, keys) &&
 		read_server_key(&ret_identity->server_key, root) &&
 		read_text(ret_identity->server_url, sizeof(ret_identity->server_url), root,
 			"server_url") &&
@@ -242,6 +243,7 @@ static int print(struct coord_state *state)
 	at += print_key(out + at, size - (size_t)at, "machine_key", &id->machine_private);
 	at += print_key(out + at, size - (size_t)at, "node_key", &id->node_private);
 	at += print_key(out + at, size - (size_t)at, "old_node_key", &id->old_node_private);
+	at += print_key(out + at, size - (size_t)at, "disco_key", &id->disco_private);
 	if (!cr_key_is_zero(&id->server_key)) {
 		base_hex_encode(server, id->server_key.bytes, CR_KEY_BYTES);
 		at += snprintf(out + at, size - (size_t)at,
@@ -304,6 +306,7 @@ static void make_keys(struct coord_identity *identity)
 	base_wipe(identity, sizeof(*identity));
 	cr_x25519_generate(&identity->machine_private);
 	cr_x25519_generate(&identity->node_private);
+	cr_x25519_generate(&identity->disco_private);
 }
 
 int coord_state_wipe(struct coord_state *state, struct base_error *ret_error)
@@ -358,6 +361,11 @@ static int load(struct coord_state *state, struct base_error *ret_error)
 			"to "
 			"become a new node",
 			state->dir, FILE_NAME);
+	/* Of a version that did not keep one. */
+	if (rc == 0 && cr_key_is_zero(&state->identity.disco_private)) {
+		cr_x25519_generate(&state->identity.disco_private);
+		rc = coord_state_save(state, ret_error);
+	}
 	return rc;
 }
 

@@ -19,9 +19,14 @@
 #define COORD_URL_BYTES_MAX 255
 
 struct coord_identity {
-	struct cr_key machine_private;            /* the node, for the server */
-	struct cr_key node_private;               /* the node, for its peers: the tunnel's key */
-	struct cr_key old_node_private;           /* zero; set while a rotation is under way */
+	struct cr_key machine_private;  /* the node, for the server */
+	struct cr_key node_private;     /* the node, for its peers: the tunnel's key */
+	struct cr_key old_node_private; /* zero; set while a rotation is under way */
+	/*
+	 * Of path probes. Upstream makes one at each start, and until the server has told it peers drop every probe. Kept, it
+	 * lets a gateway that was restarted be reached at once, also while the server is away or a peer's own stream is.
+	 */
+	struct cr_key disco_private;
 	struct cr_key server_key;                 /* zero: not seen yet */
 	char server_url[COORD_URL_BYTES_MAX + 1]; /* that these keys are known to; "" at first */
 	int64_t node_id;                          /* for people; 0 */
@@ -34,7 +39,7 @@ struct coord_identity {
 struct coord_state;
 
 /**
- * Open the directory (made if missing), lock it, read the identity or make one: machine and node key are on disk before this returns. NULL with
+ * Open the directory (made if missing), lock it, read the identity or make one: all keys are on disk before this returns. NULL with
  * errno and a line: EBUSY another process has it; EINVAL damaged, or open to others; EACCES, ENOSPC, ...
  */
 struct coord_state *coord_state_open(const char *dir, struct base_error *ret_error);

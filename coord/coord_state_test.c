@@ -81,6 +81,7 @@ static void test_made_once_and_kept(void **state)
 	assert_false(cr_key_is_zero(&identity->machine_private));
 	assert_false(cr_key_is_zero(&identity->node_private));
 	assert_false(cr_key_equal(&identity->machine_private, &identity->node_private));
+	assert_false(cr_key_is_zero(&identity->disco_private));
 	assert_true(cr_key_is_zero(&identity->old_node_private));
 	assert_int_equal(stat(path_of(FILE_NAME), &info), 0);
 	assert_int_equal(info.st_mode & 07777, 0600);
@@ -99,6 +100,30 @@ static void test_made_once_and_kept(void **state)
 
 	opened = open_good();
 	assert_memory_equal(coord_state_identity(opened), &before, sizeof(before));
+	coord_state_close(opened);
+}
+
+/* A state that an earlier version wrote has no disco key: it gets one, and keeps it. */
+static void test_disco_key_is_added(void **state)
+{
+	static char text[4096];
+	struct coord_state *opened;
+	struct cr_key first;
+	char *line, *next;
+
+	coord_state_close(open_good());
+	read_state(text, sizeof(text));
+	line = strstr(text, "  \"disco_key\"");
+	assert_non_null(line);
+	next = strchr(line, '\n') + 1;
+	memmove(line, next, strlen(next) + 1);
+	write_state(text, strlen(text));
+	opened = open_good();
+	first = coord_state_identity(opened)->disco_private;
+	assert_false(cr_key_is_zero(&first));
+	coord_state_close(opened);
+	opened = open_good();
+	assert_true(cr_key_equal(&coord_state_identity(opened)->disco_private, &first));
 	coord_state_close(opened);
 }
 
@@ -316,6 +341,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		IN_A_DIRECTORY(test_made_once_and_kept),
+		IN_A_DIRECTORY(test_disco_key_is_added),
 		IN_A_DIRECTORY(test_directory_is_made),
 		IN_A_DIRECTORY(test_one_process),
 		IN_A_DIRECTORY(test_truncated),
