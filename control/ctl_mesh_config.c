@@ -2,6 +2,7 @@
 /* What the `mesh` section means: each key by itself, then what goes together. See ctl_mesh_config.h. */
 #include "ctl_mesh_config.h"
 
+#include "base_authority.h"
 #include "ctl_file.h"
 
 #include <ctype.h>
@@ -37,26 +38,13 @@ static int take_text(const struct load *load, char **ret_text, const char *text)
 
 /* --- the server ------------------------------------------------------------------------------ */
 
-/* "host" or "[v6]" of HOST[:PORT]; false: neither that nor a port. */
-static bool split_host(char *ret_host, size_t size, const char *text)
+/* HOST[:PORT], and no path but "/". */
+static bool is_server(struct base_authority *ret_server, const char *text)
 {
-	bool is_bracketed = text[0] == '[';
-	const char *start = text + is_bracketed;
-	size_t len = strcspn(start, is_bracketed ? "]" : ":/?#@");
-	const char *rest = start + len + is_bracketed;
-	char tail;
-	unsigned port;
+	struct base_error why;
+	ssize_t len = strpbrk(text, " ?#@\\") ? -1 : base_authority_parse(ret_server, text, &why);
 
-	if (len == 0 || len >= size || (is_bracketed && start[len] != ']'))
-		return false;
-	memcpy(ret_host, start, len);
-	ret_host[len] = '\0';
-	if (*rest == '\0' || strcmp(rest, "/") == 0)
-		return true;
-	if (sscanf(rest, ":%5u%c", &port, &tail) == 2 && tail == '/' &&
-		strchr(rest, '/')[1] == '\0')
-		return port > 0 && port <= 65535;
-	return sscanf(rest, ":%5u%c", &port, &tail) == 1 && port > 0 && port <= 65535;
+	return len >= 0 && (text[len] == '\0' || strcmp(text + len, "/") == 0);
 }
 
 /* Does the way to this host stay where we are? Private and local addresses, names without a dot or of a private zone. */
@@ -87,7 +75,8 @@ static bool is_near(const char *host)
 static int take_server(const struct load *load)
 {
 	const char *text = load->raw->server, *rest = NULL;
-	char host[256], line[512];
+	struct base_authority server;
+	char line[512];
 	bool is_plain;
 
 	if (!text)
@@ -98,10 +87,10 @@ static int take_server(const struct load *load)
 		rest = text + 7;
 	else if (strncmp(text, "https://", 8) == 0)
 		rest = text + 8;
-	if (!rest || strlen(text) > COORD_URL_BYTES_MAX || !split_host(host, sizeof(host), rest))
+	if (!rest || strlen(text) > COORD_URL_BYTES_MAX || !is_server(&server, rest))
 		return ctl_yaml_error(load->yaml, load->err, "mesh.server",
 			"'%.100s' is not http://HOST[:PORT] or https://HOST[:PORT]", text);
-	if (is_plain && !is_near(host) && load->warn) {
+	if (is_plain && !is_near(server.host) && load->warn) {
 		snprintf(line, sizeof(line),
 			"mesh.server: %s is not encrypted: whoever is on the way can pretend to be "
 			"it "
