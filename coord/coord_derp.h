@@ -50,7 +50,7 @@ struct coord_derp_setup {
 	uv_loop_t *loop;
 	struct coord_tls_roots *roots;
 	struct cr_key node_private; /* the owner wipes it */
-	bool is_plain; /* HTTP without TLS: for tests; a node's own port is then 3340 */
+	bool is_plain;              /* HTTP without TLS: for tests */
 };
 
 struct coord_derp_stats {

@@ -7,7 +7,6 @@
  */
 #include "coord_dial.h"
 
-#include "base_addr.h"
 #include "base_bytes.h"
 
 #include <netdb.h>
@@ -35,6 +34,7 @@ struct coord_dial {
 	uint16_t port;
 	struct sockaddr_storage addrs[COORD_DIAL_ADDRS_MAX];
 	unsigned n_addrs, next;
+	bool has_no_v4, has_no_v6;
 	struct attempt *attempts[COORD_DIAL_ADDRS_MAX]; /* under way */
 	unsigned n_under_way;
 	int last_rc;
@@ -159,6 +159,12 @@ static void try_next(struct coord_dial *dial)
 		fail(dial, dial->last_rc, uv_strerror(dial->last_rc));
 }
 
+static bool is_left_out(const struct coord_dial *dial, const struct addrinfo *info)
+{
+	return info->ai_addrlen > sizeof(dial->addrs[0]) ||
+		(info->ai_family == AF_INET ? dial->has_no_v4 : dial->has_no_v6);
+}
+
 /* The resolver's order (RFC 6724) within each family, families in turns, its first one first (RFC 8305, section 4). */
 static void interleave(struct coord_dial *dial, const struct addrinfo *list)
 {
@@ -171,9 +177,7 @@ static void interleave(struct coord_dial *dial, const struct addrinfo *list)
 	while (dial->n_addrs < COORD_DIAL_ADDRS_MAX && (at[0] || at[1])) {
 		const struct addrinfo *info = at[turn];
 
-		while (info &&
-			(info->ai_family != wanted[turn] ||
-				info->ai_addrlen > sizeof(dial->addrs[0])))
+		while (info && (info->ai_family != wanted[turn] || is_left_out(dial, info)))
 			info = info->ai_next;
 		if (info)
 			memcpy(&dial->addrs[dial->n_addrs++], info->ai_addr, info->ai_addrlen);
@@ -225,6 +229,26 @@ static int resolve(struct coord_dial *dial)
 	return 0;
 }
 
+static void take_addrs(struct coord_dial *dial, const struct coord_dial_target *target)
+{
+	for (unsigned i = 0; i < target->n_addrs && i < BASE_ARRAY_LEN(target->addrs); i++) {
+		const struct base_addr *addr = &target->addrs[i];
+		struct sockaddr_in *v4 = (struct sockaddr_in *)&dial->addrs[dial->n_addrs];
+		struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)&dial->addrs[dial->n_addrs];
+		uint16_t port = htons(target->port);
+
+		if (addr->family == BASE_FAMILY_V4) {
+			*v4 = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = port};
+			memcpy(&v4->sin_addr, addr->bytes, 4);
+			dial->n_addrs++;
+		} else if (addr->family == BASE_FAMILY_V6) {
+			*v6 = (struct sockaddr_in6){.sin6_family = AF_INET6, .sin6_port = port};
+			memcpy(&v6->sin6_addr, addr->bytes, 16);
+			dial->n_addrs++;
+		}
+	}
+}
+
 static bool is_address(struct coord_dial *dial)
 {
 	struct sockaddr_in *v4 = (struct sockaddr_in *)&dial->addrs[0];
@@ -234,8 +258,8 @@ static bool is_address(struct coord_dial *dial)
 		uv_ip6_addr(dial->host, dial->port, v6) == 0;
 }
 
-int coord_dial_start(struct coord_dial **ret_dial, uv_loop_t *loop, const char *host, uint16_t port,
-	coord_dial_done done, void *ctx)
+int coord_dial_start_to(struct coord_dial **ret_dial, uv_loop_t *loop,
+	const struct coord_dial_target *target, coord_dial_done done, void *ctx)
 {
 	struct coord_dial *dial = calloc(1, sizeof(*dial));
 	int rc;
@@ -243,18 +267,22 @@ int coord_dial_start(struct coord_dial **ret_dial, uv_loop_t *loop, const char *
 	if (!dial)
 		return -ENOMEM;
 	dial->loop = loop;
-	dial->port = port;
+	dial->port = target->port;
+	dial->has_no_v4 = target->has_no_v4;
+	dial->has_no_v6 = target->has_no_v6;
 	dial->done = done;
 	dial->ctx = ctx;
-	snprintf(dial->host, sizeof(dial->host), "%s", host);
+	snprintf(dial->host, sizeof(dial->host), "%s", target->host);
+	take_addrs(dial, target);
 	rc = uv_timer_init(loop, &dial->stagger);
 	if (rc != 0) {
 		free(dial);
 		return rc;
 	}
 	dial->stagger.data = dial;
-	if (is_address(dial)) {
+	if (dial->n_addrs == 0 && is_address(dial))
 		dial->n_addrs = 1;
+	if (dial->n_addrs > 0) {
 		/* From the loop, as a name's answer would come. */
 		rc = uv_timer_start(&dial->stagger, on_stagger, 0, 0);
 	} else {
@@ -266,6 +294,14 @@ int coord_dial_start(struct coord_dial **ret_dial, uv_loop_t *loop, const char *
 	}
 	*ret_dial = dial;
 	return 0;
+}
+
+int coord_dial_start(struct coord_dial **ret_dial, uv_loop_t *loop, const char *host, uint16_t port,
+	coord_dial_done done, void *ctx)
+{
+	const struct coord_dial_target target = {.host = host, .port = port};
+
+	return coord_dial_start_to(ret_dial, loop, &target, done, ctx);
 }
 
 void coord_dial_cancel(struct coord_dial *dial)

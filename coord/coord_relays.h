@@ -67,7 +67,7 @@ struct coord_relays *coord_relays_new(uv_loop_t *loop, struct coord_tls_roots *r
 	const struct cr_key *node_private, const struct coord_relays_host *host, void *ctx);
 /** Closes all, silently. NULL is fine. */
 void coord_relays_free(struct coord_relays *relays);
-/** HTTP without TLS, port 3340 where the map names none: for tests, before the map. */
+/** HTTP without TLS: for tests, before the map. */
 void coord_relays_plain(struct coord_relays *relays);
 
 /** Copied. A region that is another now, or gone, is closed. 0, or -ENOMEM: nothing changed. */

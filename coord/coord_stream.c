@@ -3,14 +3,18 @@
 #include "coord_stream.h"
 
 #include "base_bytes.h"
-#include "coord_dial.h"
 #include "coord_proxy.h"
 
+#include <netinet/tcp.h>
 #include <stdlib.h>
 
 #define READ_BYTES (64u << 10)
 #define CONNECT_ANSWER_BYTES_MAX 8192 /* the head of a proxy's answer */
 #define KEEPALIVE_S 30                /* of TCP, for middleboxes; liveness is the owner's */
+/* A watched one: asked after 2 s of silence, and then each second; 4 s without an acknowledgement are the end. */
+#define WATCH_IDLE_S 2
+#define WATCH_INTERVAL_S 1
+#define WATCH_DEAD_MS 4000
 
 enum phase { DIALLING, TUNNELLING, SHAKING, OPEN, CLOSED };
 
@@ -24,8 +28,10 @@ struct coord_stream {
 	uv_tcp_t *tcp;           /* after it */
 	struct coord_tls *tls;
 	enum phase phase;
-	bool is_freed;
-	int late_rc; /* a write failed: told from the loop */
+	bool is_freed, is_watched;
+	struct coord_tls_trust trust;
+	unsigned connect_ms; /* while it dials */
+	int late_rc;         /* a write failed: told from the loop */
 	size_t answer_len;
 	char answer[CONNECT_ANSWER_BYTES_MAX];
 	uint8_t input[READ_BYTES], clear[16384];
@@ -105,8 +111,9 @@ static void on_deadline(uv_timer_t *timer)
 	struct coord_stream *stream = timer->data;
 	struct base_error line;
 
-	base_error_set(&line, 0, "%s: nothing within %u s, %s", stream->url.authority,
-		COORD_STREAM_DEADLINE_MS / 1000, doing[stream->phase]);
+	base_error_set(&line, 0, "%s: nothing within %g s, %s", stream->url.authority,
+		(stream->phase == DIALLING ? stream->connect_ms : COORD_STREAM_DEADLINE_MS) / 1e3,
+		doing[stream->phase]);
 	end(stream, -ETIMEDOUT, line.text);
 }
 
@@ -116,31 +123,46 @@ static void on_written(uv_write_t *request, int rc)
 	struct coord_stream *stream = write->stream;
 
 	/* A stream that was closed meanwhile may be gone; its handle then carries no stream. */
-	if (rc != 0 && rc != UV_ECANCELED && request->handle->data == stream)
-		end(stream, rc, uv_strerror(rc));
+	bool is_there = request->handle->data == stream;
+
 	free(write);
+	if (!is_there || rc == UV_ECANCELED)
+		return;
+	if (rc != 0)
+		end(stream, rc, uv_strerror(rc));
+	else if (stream->phase == OPEN && stream->host->drained &&
+		coord_stream_waiting(stream) == 0)
+		stream->host->drained(stream->ctx);
 }
 
-static int write_raw(struct coord_stream *stream, const void *data, size_t len)
+size_t coord_stream_waiting(const struct coord_stream *stream)
 {
-	struct write *write;
-	uv_buf_t buf;
-	int rc;
+	return stream->tcp ? uv_stream_get_write_queue_size((uv_stream_t *)stream->tcp) : 0;
+}
+
+/* Room for @len bytes, to be filled and then given to write_out(). NULL: @ret_rc says why. */
+static struct write *write_new(struct coord_stream *stream, size_t len, int *ret_rc)
+{
+	struct write *write = NULL;
 
 	if (stream->phase == CLOSED || !stream->tcp)
-		return -ENOTCONN;
-	if (stream->late_rc != 0)
-		return stream->late_rc;
-	if (uv_stream_get_write_queue_size((uv_stream_t *)stream->tcp) + len >
-		COORD_STREAM_QUEUE_BYTES_MAX)
-		return end_later(stream, -ENOBUFS);
-	write = malloc(sizeof(*write) + len);
-	if (!write)
-		return end_later(stream, -ENOMEM);
-	memcpy(write->data, data, len);
+		*ret_rc = -ENOTCONN;
+	else if (stream->late_rc != 0)
+		*ret_rc = stream->late_rc;
+	else if (coord_stream_waiting(stream) + len > COORD_STREAM_QUEUE_BYTES_MAX)
+		*ret_rc = end_later(stream, -ENOBUFS);
+	else if (!(write = malloc(sizeof(*write) + len)))
+		*ret_rc = end_later(stream, -ENOMEM);
+	return write;
+}
+
+static int write_out(struct coord_stream *stream, struct write *write, size_t len)
+{
+	uv_buf_t buf = uv_buf_init((char *)write->data, (unsigned)len);
+	int rc;
+
 	write->request.data = write;
 	write->stream = stream;
-	buf = uv_buf_init((char *)write->data, (unsigned)len);
 	rc = uv_write(&write->request, (uv_stream_t *)stream->tcp, &buf, 1, on_written);
 	if (rc != 0) {
 		free(write);
@@ -149,15 +171,30 @@ static int write_raw(struct coord_stream *stream, const void *data, size_t len)
 	return 0;
 }
 
+static int write_raw(struct coord_stream *stream, const void *data, size_t len)
+{
+	int rc;
+	struct write *write = write_new(stream, len, &rc);
+
+	if (!write)
+		return rc;
+	memcpy(write->data, data, len);
+	return write_out(stream, write, len);
+}
+
+/* All that TLS has to say, in one write. */
 static int flush_tls(struct coord_stream *stream)
 {
-	uint8_t out[2048]; /* a frame of the stack stays below 4 KiB, also where this is inlined */
-	size_t len;
-	int rc = 0;
+	size_t len = coord_tls_output_len(stream->tls);
+	struct write *write;
+	int rc;
 
-	while (rc == 0 && (len = coord_tls_output(stream->tls, out, sizeof(out))) > 0)
-		rc = write_raw(stream, out, len);
-	return rc;
+	if (len == 0)
+		return 0;
+	write = write_new(stream, len, &rc);
+	if (!write)
+		return rc;
+	return write_out(stream, write, coord_tls_output(stream->tls, write->data, len));
 }
 
 int coord_stream_write(struct coord_stream *stream, const void *data, size_t len)
@@ -221,7 +258,7 @@ static void begin_session(struct coord_stream *stream)
 		return;
 	}
 	stream->tls = coord_tls_new(stream->roots, stream->url.host);
-	if (!stream->tls) {
+	if (!stream->tls || coord_tls_trust(stream->tls, &stream->trust) != 0) {
 		end(stream, -ENOMEM, "TLS: out of memory");
 		return;
 	}
@@ -310,6 +347,19 @@ static void ask_proxy(struct coord_stream *stream)
 	base_wipe(request, sizeof(request));
 }
 
+/* What cannot be set is not worth a connection. */
+static void watch(uv_tcp_t *tcp)
+{
+	const int idle_s = WATCH_IDLE_S, interval_s = WATCH_INTERVAL_S, dead_ms = WATCH_DEAD_MS;
+	uv_os_fd_t fd;
+
+	if (uv_fileno((uv_handle_t *)tcp, &fd) != 0)
+		return;
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof(idle_s));
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval_s, sizeof(interval_s));
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &dead_ms, sizeof(dead_ms));
+}
+
 static void on_dialled(void *ctx, uv_tcp_t *tcp, int rc, const char *line)
 {
 	struct coord_stream *stream = ctx;
@@ -326,6 +376,11 @@ static void on_dialled(void *ctx, uv_tcp_t *tcp, int rc, const char *line)
 	tcp->data = stream;
 	uv_tcp_nodelay(tcp, 1);
 	uv_tcp_keepalive(tcp, 1, KEEPALIVE_S);
+	if (stream->is_watched)
+		watch(tcp);
+	if (stream->connect_ms < COORD_STREAM_DEADLINE_MS)
+		uv_timer_start(&stream->deadline, on_deadline,
+			COORD_STREAM_DEADLINE_MS - stream->connect_ms, 0);
 	rc = uv_read_start((uv_stream_t *)tcp, on_alloc, on_read);
 	if (rc != 0)
 		end(stream, rc, uv_strerror(rc));
@@ -335,9 +390,25 @@ static void on_dialled(void *ctx, uv_tcp_t *tcp, int rc, const char *line)
 		begin_session(stream);
 }
 
-struct coord_stream *coord_stream_new(uv_loop_t *loop, const struct coord_url *url,
-	struct coord_tls_roots *roots, const struct coord_stream_host *host, void *ctx,
-	struct base_error *ret_error)
+static int start(struct coord_stream *stream, const struct coord_stream_wish *wish)
+{
+	struct coord_dial_target target = {.host = stream->url.host, .port = stream->url.port};
+
+	if (stream->proxy.is_used)
+		target = (struct coord_dial_target){
+			.host = stream->proxy.host, .port = stream->proxy.port};
+	else if (wish->target)
+		target = *wish->target;
+	stream->is_watched = wish->is_watched;
+	stream->connect_ms = wish->connect_ms ? wish->connect_ms : COORD_STREAM_DEADLINE_MS;
+	if (wish->trust)
+		stream->trust = *wish->trust;
+	uv_timer_start(&stream->deadline, on_deadline, stream->connect_ms, 0);
+	return coord_dial_start_to(&stream->dial, stream->loop, &target, on_dialled, stream);
+}
+
+static struct coord_stream *stream_new(uv_loop_t *loop, const struct coord_url *url,
+	const struct coord_stream_wish *wish, struct base_error *ret_error)
 {
 	struct coord_stream *stream = calloc(1, sizeof(*stream));
 	int rc = -ENOMEM;
@@ -346,9 +417,6 @@ struct coord_stream *coord_stream_new(uv_loop_t *loop, const struct coord_url *u
 		goto err;
 	stream->loop = loop;
 	stream->url = *url;
-	stream->roots = roots;
-	stream->host = host;
-	stream->ctx = ctx;
 	rc = coord_proxy_find(&stream->proxy, url, ret_error);
 	if (rc != 0)
 		goto err_told;
@@ -356,10 +424,7 @@ struct coord_stream *coord_stream_new(uv_loop_t *loop, const struct coord_url *u
 	if (rc != 0)
 		goto err;
 	stream->deadline.data = stream;
-	uv_timer_start(&stream->deadline, on_deadline, COORD_STREAM_DEADLINE_MS, 0);
-	rc = coord_dial_start(&stream->dial, loop,
-		stream->proxy.is_used ? stream->proxy.host : url->host,
-		stream->proxy.is_used ? stream->proxy.port : url->port, on_dialled, stream);
+	rc = start(stream, wish);
 	if (rc != 0) {
 		coord_stream_free(stream);
 		stream = NULL;
@@ -372,6 +437,35 @@ err_told:
 	free(stream);
 	errno = -rc;
 	return NULL;
+}
+
+struct coord_stream *coord_stream_new(uv_loop_t *loop, const struct coord_url *url,
+	struct coord_tls_roots *roots, const struct coord_stream_host *host, void *ctx,
+	struct base_error *ret_error)
+{
+	const struct coord_stream_wish nothing = {0};
+	struct coord_stream *stream = stream_new(loop, url, &nothing, ret_error);
+
+	if (stream) {
+		stream->roots = roots;
+		stream->host = host;
+		stream->ctx = ctx;
+	}
+	return stream;
+}
+
+struct coord_stream *coord_stream_new_as(uv_loop_t *loop, const struct coord_url *url,
+	const struct coord_stream_wish *wish, struct coord_tls_roots *roots,
+	const struct coord_stream_host *host, void *ctx)
+{
+	struct coord_stream *stream = stream_new(loop, url, wish, NULL);
+
+	if (stream) {
+		stream->roots = roots;
+		stream->host = host;
+		stream->ctx = ctx;
+	}
+	return stream;
 }
 
 void coord_stream_free(struct coord_stream *stream)
@@ -387,4 +481,20 @@ void coord_stream_settle(struct coord_stream *stream)
 {
 	if (stream->phase == OPEN && stream->late_rc == 0)
 		uv_timer_stop(&stream->deadline);
+}
+
+bool coord_stream_local(const struct coord_stream *stream, struct base_addr *ret_addr)
+{
+	struct sockaddr_storage name;
+	int len = sizeof(name);
+
+	if (!stream->tcp || uv_tcp_getsockname(stream->tcp, (struct sockaddr *)&name, &len) != 0)
+		return false;
+	if (name.ss_family == AF_INET)
+		*ret_addr = base_addr_from_bytes(
+			BASE_FAMILY_V4, &((struct sockaddr_in *)&name)->sin_addr);
+	else
+		*ret_addr = base_addr_from_bytes(
+			BASE_FAMILY_V6, &((struct sockaddr_in6 *)&name)->sin6_addr);
+	return true;
 }

@@ -3,6 +3,7 @@
 #include "coord_tls.h"
 
 #include "base_addr.h"
+#include "base_bytes.h"
 
 #include <limits.h>
 #include <stdlib.h>
@@ -19,6 +20,7 @@ struct coord_tls {
 	SSL *ssl;
 	BIO *in, *out; /* owned by ssl */
 	char host[256];
+	struct coord_tls_trust trust;
 };
 
 /* OpenSSL's last word on this thread, in @buf. */
@@ -134,6 +136,93 @@ void coord_tls_free(struct coord_tls *tls)
 	free(tls);
 }
 
+int coord_tls_trust_parse(
+	struct coord_tls_trust *ret_trust, const char *cert_name, bool is_unchecked)
+{
+	static const char pin[] = "sha256-raw:";
+	struct coord_tls_trust trust = {.is_unchecked = is_unchecked};
+
+	if (cert_name && strncmp(cert_name, pin, sizeof(pin) - 1) == 0) {
+		if (!base_hex_decode(
+			    trust.sha256, sizeof(trust.sha256), cert_name + sizeof(pin) - 1))
+			return -EINVAL;
+		trust.has_sha256 = true;
+	} else if (cert_name) {
+		if (strlen(cert_name) >= sizeof(trust.name))
+			return -EINVAL;
+		memcpy(trust.name, cert_name, strlen(cert_name) + 1);
+	}
+	*ret_trust = trust;
+	return 0;
+}
+
+int coord_tls_trust(struct coord_tls *tls, const struct coord_tls_trust *trust)
+{
+	X509_VERIFY_PARAM *param = SSL_get0_param(tls->ssl);
+
+	tls->trust = *trust;
+	if (trust->is_unchecked || trust->has_sha256)
+		SSL_set_verify(tls->ssl, SSL_VERIFY_NONE, NULL);
+	if (!trust->name[0])
+		return 0;
+	/* The name takes the place of the host's, or of its address. */
+	X509_VERIFY_PARAM_set_hostflags(param, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+	return X509_VERIFY_PARAM_set1_ip(param, NULL, 0) == 1 &&
+			SSL_set1_host(tls->ssl, trust->name) == 1
+		? 0
+		: -ENOMEM;
+}
+
+/* derper's word on its key, which rides along in the chain. */
+static bool is_of_derper(const X509 *certificate)
+{
+	char name[64];
+
+	return X509_NAME_get_text_by_NID(X509_get_subject_name(certificate), NID_commonName, name,
+		       sizeof(name)) > 0 &&
+		strncmp(name, "derpkey", 7) == 0;
+}
+
+/* The handshake proved that the other side has the first certificate's key: so that one has to be it. */
+static const char *pin_refuses(const struct coord_tls *tls)
+{
+	STACK_OF(X509) *chain = SSL_get_peer_cert_chain(tls->ssl);
+	X509 *leaf = sk_X509_num(chain) > 0 ? sk_X509_value(chain, 0) : NULL;
+	uint8_t digest[EVP_MAX_MD_SIZE];
+	struct base_addr addr;
+	unsigned len = 0;
+
+	if (!leaf || is_of_derper(leaf))
+		return "there is none";
+	for (int i = 1; i < sk_X509_num(chain); i++)
+		if (!is_of_derper(sk_X509_value(chain, i)))
+			return "there are several";
+	if (X509_digest(leaf, EVP_sha256(), digest, &len) != 1 ||
+		len != sizeof(tls->trust.sha256) || !base_ct_equal(digest, tls->trust.sha256, len))
+		return "its SHA-256 is another";
+	if (base_addr_parse(&addr, tls->host) != 0 &&
+		X509_check_host(leaf, tls->host, 0, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS, NULL) !=
+			1)
+		return "it is for another name";
+	if (X509_cmp_current_time(X509_get0_notBefore(leaf)) >= 0)
+		return "it is not yet valid";
+	if (X509_cmp_current_time(X509_get0_notAfter(leaf)) <= 0)
+		return "it has expired";
+	return NULL;
+}
+
+static int judge_pin(const struct coord_tls *tls, struct base_error *ret_error)
+{
+	const char *why =
+		tls->trust.has_sha256 && !tls->trust.is_unchecked ? pin_refuses(tls) : NULL;
+
+	ERR_clear_error();
+	if (!why)
+		return 0;
+	return base_error_set(ret_error, -EACCES,
+		"the certificate is not the one of %s that the map names: %s", tls->host, why);
+}
+
 int coord_tls_input(struct coord_tls *tls, const void *data, size_t len)
 {
 	return len <= INT_MAX && BIO_write(tls->in, data, (int)len) == (int)len ? 0 : -ENOMEM;
@@ -148,14 +237,15 @@ int coord_tls_shake(struct coord_tls *tls, struct base_error *ret_error)
 	ERR_clear_error();
 	result = SSL_do_handshake(tls->ssl);
 	if (result == 1)
-		return 0;
+		return judge_pin(tls, ret_error);
 	code = SSL_get_error(tls->ssl, result);
 	if (code == SSL_ERROR_WANT_READ || code == SSL_ERROR_WANT_WRITE)
 		return -EAGAIN;
 	verdict = SSL_get_verify_result(tls->ssl);
 	if (verdict != X509_V_OK)
 		return base_error_set(ret_error, -EACCES,
-			"the certificate is not one for %s that we trust: %s", tls->host,
+			"the certificate is not one for %s that we trust: %s",
+			tls->trust.name[0] ? tls->trust.name : tls->host,
 			X509_verify_cert_error_string(verdict));
 	return base_error_set(ret_error, -EPROTO, "no TLS with %s: %s", tls->host, reason(why));
 }
@@ -200,4 +290,9 @@ size_t coord_tls_output(struct coord_tls *tls, void *ret_data, size_t size)
 	int result = BIO_read(tls->out, ret_data, size > INT_MAX ? INT_MAX : (int)size);
 
 	return result > 0 ? (size_t)result : 0;
+}
+
+size_t coord_tls_output_len(const struct coord_tls *tls)
+{
+	return BIO_ctrl_pending(tls->out);
 }
