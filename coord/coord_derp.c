@@ -44,6 +44,8 @@ struct coord_derp {
 	/* Who is tried: a node by the addresses of its entry, then by its name. */
 	size_t node;
 	bool is_by_name;
+	struct base_error
+		why; /* the last one was of no use; the name's failure does not hide the addresses' */
 	struct coord_stream *stream;
 	struct coord_url url;
 	struct coord_http_answer *answer; /* UPGRADING */
@@ -605,14 +607,16 @@ static int dial(struct coord_derp *derp, struct base_error *ret_error)
 		: base_error_set(ret_error, -errno, "%s: %s", derp->url.authority, strerror(errno));
 }
 
-/* To the next one to be tried, which may be the same by its name. False: there is none. */
-static bool step(struct coord_derp *derp)
+/*
+ * To the next one to be tried; the same by its name only if its addresses could not be reached. False: there is none.
+ */
+static bool step(struct coord_derp *derp, bool is_reached)
 {
 	const struct coord_derp_node *node = &derp->region->nodes[derp->node];
 	bool has_both =
 		(node->v4.family || node->has_no_v4) && (node->v6.family || node->has_no_v6);
 
-	if (!derp->is_by_name && !has_both) {
+	if (!derp->is_by_name && !has_both && !is_reached) {
 		derp->is_by_name = true;
 		return true;
 	}
@@ -625,9 +629,16 @@ static bool step(struct coord_derp *derp)
 	return true;
 }
 
-/* Nobody after this one: its line is the one to tell. Once logged in there is no next. */
+static void note_failure(struct coord_derp *derp, const char *text)
+{
+	if (!derp->is_by_name || !has_addrs(&derp->region->nodes[derp->node]))
+		base_error_set(&derp->why, 0, "%s", text);
+}
+
+/* Once logged in there is no next. */
 static void next_node(struct coord_derp *derp, int rc, const char *text)
 {
+	bool is_reached = derp->phase != DIALLING || rc == -EACCES || rc == -EPROTO;
 	struct base_error line;
 
 	if (derp->phase == CLOSED)
@@ -637,17 +648,20 @@ static void next_node(struct coord_derp *derp, int rc, const char *text)
 		end(derp, rc, line.text);
 		return;
 	}
+	note_failure(derp, line.text);
 	coord_stream_free(derp->stream);
 	derp->stream = NULL;
 	free(derp->answer);
 	derp->answer = NULL;
 	coord_derp_reader_fini(&derp->reader);
-	while (step(derp)) {
+	while (step(derp, is_reached)) {
 		rc = dial(derp, &line);
 		if (rc == 0)
 			return;
+		note_failure(derp, line.text);
+		is_reached = false;
 	}
-	end(derp, rc, line.text);
+	end(derp, rc, derp->why.text);
 }
 
 static int start(struct coord_derp *derp, struct base_error *ret_error)
@@ -662,7 +676,7 @@ static int start(struct coord_derp *derp, struct base_error *ret_error)
 	for (;;) {
 		int rc = dial(derp, ret_error);
 
-		if (rc == 0 || !step(derp))
+		if (rc == 0 || !step(derp, false))
 			return rc;
 	}
 }
