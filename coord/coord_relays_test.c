@@ -174,6 +174,8 @@ static void test_idle(void **state)
 	UNTIL(status(a, 2).phase == COORD_RELAYS_IDLE);
 	assert_int_equal(a->n_down[2], 0);
 	assert_int_equal(status(a, 1).phase, COORD_RELAYS_UP);
+	assert_int_equal(a->n_up[1], 1); /* all the time */
+	assert_int_equal(status(a, 1).n_connections, 1);
 	assert_int_equal(status(a, 2).n_sent, 1);
 	/* The old home is one like all others. */
 	coord_relays_home(a->relays, 2);

@@ -48,6 +48,7 @@ struct test_relay {
 	unsigned n_accepted, n_logins, n_packets, n_pings, n_pongs, n_reads;
 	uint8_t last[70000]; /* packet that came */
 	size_t last_len;
+	uint64_t sum; /* of the first bytes of packets */
 };
 
 static inline void test_relay_closed(uv_handle_t *handle)
@@ -149,6 +150,7 @@ static inline void test_relay_forward(
 	assert_true(len > 32);
 	relay->n_packets++;
 	relay->last_len = len - 32;
+	relay->sum += payload[32];
 	memcpy(relay->last, payload + 32, len - 32);
 	memcpy(key.bytes, payload, 32);
 	to = test_relay_find(relay, &key);
