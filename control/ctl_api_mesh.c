@@ -65,6 +65,19 @@ static json_t *health_json(const struct ctl_mesh *mesh)
 	return list;
 }
 
+static json_t *dns_json(const struct ctl_mesh *mesh)
+{
+	const struct ctl_dns *dns = ctl_mesh_dns(mesh);
+	struct ctl_dns_stats stats;
+
+	if (!dns)
+		return json_null();
+	stats = ctl_dns_stats_of(dns);
+	return json_pack("{s:I, s:I, s:I, s:I, s:I}", "answered", (json_int_t)stats.answered,
+		"forwarded", (json_int_t)stats.forwarded, "failed", (json_int_t)stats.failed,
+		"refused", (json_int_t)stats.refused, "dropped", (json_int_t)stats.dropped);
+}
+
 json_t *ctl_api_mesh_status(const struct ctl_api_sources *sources, uint64_t now_ns)
 {
 	const struct coord_status *status;
@@ -74,7 +87,8 @@ json_t *ctl_api_mesh_status(const struct ctl_api_sources *sources, uint64_t now_
 		return json_null();
 	status = ctl_mesh_status(sources->mesh);
 	self = coord_netmap_self(ctl_mesh_map(sources->mesh));
-	return json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
+	return json_pack(
+		"{s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
 		"state", coord_state_name(status->state), "server", sources->config->mesh.server,
 		"detail", status->detail, "login_url", json_text_or_null(status->login_url),
 		"since", json_unix_time(status->since_ns, now_ns), "retry_at",
@@ -87,7 +101,7 @@ json_t *ctl_api_mesh_status(const struct ctl_api_sources *sources, uint64_t now_
 		self ? json_integer((json_int_t)self->id) : json_null(), "nodes",
 		json_integer((json_int_t)coord_netmap_n_peers(ctl_mesh_map(sources->mesh))),
 		"frames", json_integer((json_int_t)status->frames), "health",
-		health_json(sources->mesh));
+		health_json(sources->mesh), "dns", dns_json(sources->mesh));
 }
 
 /* ---- nodes ---- */

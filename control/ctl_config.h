@@ -61,6 +61,7 @@ struct ctl_mesh_config {
 	struct base_prefix advertise_routes[COORD_ROUTES_MAX];
 	size_t n_advertise_routes;
 	bool accept_routes;
+	bool has_dns; /* a resolver on the mesh addresses */
 	enum coord_on_removed on_removed;
 	size_t map_bytes_max, map_decoded_max; /* 0: coord's own */
 };

@@ -172,8 +172,8 @@ static void print_mesh(const struct ctl_mesh_config *mesh, FILE *out)
 	fprintf(out, "  advertise_routes:%s\n", mesh->n_advertise_routes ? "" : " []");
 	for (size_t i = 0; i < mesh->n_advertise_routes; i++)
 		fprintf(out, "    - \"%s\"\n", base_prefix_print(text, &mesh->advertise_routes[i]));
-	fprintf(out, "  accept_routes: %s\n  on_removed: %s\n",
-		mesh->accept_routes ? "true" : "false",
+	fprintf(out, "  accept_routes: %s\n  dns: %s\n  on_removed: %s\n",
+		mesh->accept_routes ? "true" : "false", mesh->has_dns ? "on" : "off",
 		mesh->on_removed == COORD_REMOVED_REJOIN ? "rejoin" : "stop");
 	if (mesh->map_bytes_max)
 		fprintf(out, "  map_limit_mb: %zu\n", mesh->map_bytes_max >> 20);

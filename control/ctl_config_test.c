@@ -695,6 +695,7 @@ static void mesh_defaults(void **state)
 	assert_string_equal(config->mesh.state_dir, "/var/lib/sandd-gw");
 	assert_int_equal(config->mesh.on_removed, COORD_REMOVED_STOP);
 	assert_false(config->mesh.accept_routes);
+	assert_false(config->mesh.has_dns);
 	assert_null(config->mesh.authkey);
 	assert_int_equal(config->dp.n_rules, 0);
 	assert_int_equal(config->dp.n_host_addrs, 0);
@@ -765,18 +766,20 @@ static void plain_http_far_away_is_warned_of(void **state)
 
 static void printed_mesh_loads_again(void **state)
 {
-	struct ctl_config *
-		first = load_good(MESH
-		       "  authkey_file: @/auth.key\n  ca_file: /ca.pem\n  on_removed: rejoin\n"
-		       "  advertise_routes: [10.1.0.0/16, \"fd00:7::/32\"]\n  accept_routes: true\n"
-		       "  map_limit_mb: 5\nfilter:\n  - {proto: icmp}\n"),
-	       *second;
+	struct ctl_config
+		*first = load_good(MESH
+			"  authkey_file: @/auth.key\n  ca_file: /ca.pem\n  on_removed: rejoin\n"
+			"  advertise_routes: [10.1.0.0/16, \"fd00:7::/32\"]\n  accept_routes: "
+			"true\n  dns: on\n"
+			"  map_limit_mb: 5\nfilter:\n  - {proto: icmp}\n"),
+		*second;
 	char *once = print_text(first), *twice;
 
 	second = load_good(once);
 	twice = print_text(second);
 	assert_string_equal(once, twice);
 	assert_int_equal(second->mesh.n_advertise_routes, 2);
+	assert_true(second->mesh.has_dns);
 	assert_int_equal(second->mesh.map_decoded_max, 20 << 20);
 	assert_null(strstr(once, "abc_d-e")); /* no secret is shown */
 	free(once);

@@ -131,6 +131,13 @@ static int start_paths(struct ctl_mesh *mesh, struct cr_key *ret_disco_public)
 	return mesh->paths && mesh->path_timer && mesh->expiry_timer ? 0 : -ENOMEM;
 }
 
+static const struct coord_netmap *map_for_names(void *ctx)
+{
+	struct ctl_mesh *mesh = ctx;
+
+	return coord_netmap_of(mesh->coord);
+}
+
 static int start(struct ctl_mesh *mesh, struct base_error *ret_error)
 {
 	const struct ctl_mesh_config *config = &mesh->config->mesh;
@@ -149,7 +156,9 @@ static int start(struct ctl_mesh *mesh, struct base_error *ret_error)
 	};
 	struct cr_key disco_public;
 
-	if (start_paths(mesh, &disco_public) < 0)
+	if (config->has_dns)
+		mesh->dns = ctl_dns_new(mesh->loop, map_for_names, mesh);
+	if (start_paths(mesh, &disco_public) < 0 || (config->has_dns && !mesh->dns))
 		return base_error_set(ret_error, -ENOMEM, "mesh: out of memory");
 	mesh->coord = coord_new(mesh->loop, mesh->state, &coord_config, &disco_public, &coord_hooks,
 		mesh, ret_error);
@@ -198,6 +207,7 @@ void ctl_mesh_free(struct ctl_mesh *mesh)
 		mesh_forget_peers(mesh);
 	coord_free(mesh->coord);
 	coord_paths_free(mesh->paths);
+	ctl_dns_free(mesh->dns);
 	mesh_timer_free(mesh->path_timer);
 	mesh_timer_free(mesh->expiry_timer);
 	free(mesh);
@@ -228,6 +238,11 @@ struct coord_path_status ctl_mesh_path(const struct ctl_mesh *mesh, const struct
 	if (coord_paths_status(mesh->paths, &node->node_key, &status) < 0)
 		status = (struct coord_path_status){0};
 	return status;
+}
+
+const struct ctl_dns *ctl_mesh_dns(const struct ctl_mesh *mesh)
+{
+	return mesh->dns;
 }
 
 size_t ctl_mesh_conflicts(const struct ctl_mesh *mesh)

@@ -17,6 +17,7 @@
 #include "coord_path.h"
 #include "ctl_config.h"
 #include "ctl_controller.h"
+#include "ctl_dns.h"
 #include "ctl_loop.h"
 #include "ctl_tunnel.h"
 
@@ -49,6 +50,8 @@ const struct coord_netmap *ctl_mesh_map(const struct ctl_mesh *mesh);
 const struct coord_status *ctl_mesh_status(const struct ctl_mesh *mesh);
 /** The path of a node of the map; zeroed: none. */
 struct coord_path_status ctl_mesh_path(const struct ctl_mesh *mesh, const struct coord_node *node);
+/** What the resolver did; NULL: it is off. Borrowed, until the loop runs on. */
+const struct ctl_dns *ctl_mesh_dns(const struct ctl_mesh *mesh);
 /** Nodes and prefixes that the map has and the tunnel does not, because they are somebody else's already. */
 size_t ctl_mesh_conflicts(const struct ctl_mesh *mesh);
 

@@ -407,6 +407,24 @@ static void follow_listeners(struct ctl_mesh *mesh, const struct host *host)
 	}
 }
 
+static void follow_resolver(struct ctl_mesh *mesh, const struct host *host)
+{
+	struct base_addr addrs[CTL_DNS_ADDRS_MAX];
+	struct base_error err;
+	size_t n = 0;
+
+	if (!mesh->dns)
+		return;
+	while (n < host->n_addrs && n < CTL_DNS_ADDRS_MAX) {
+		addrs[n] = host->addrs[n].addr;
+		n++;
+	}
+	if (ctl_dns_listen(mesh->dns, addrs, n, CTL_DNS_PORT, &err) < 0)
+		base_log_error("%s", err.text);
+	else
+		base_log_info("resolver: port 53 of this node's addresses, for its own programs");
+}
+
 static bool addresses_are_same(const struct ctl_mesh *mesh, const struct host *host)
 {
 	const struct dp_config *dp = &mesh->config->dp;
@@ -442,6 +460,7 @@ static void follow_host(struct ctl_mesh *mesh, const struct coord_netmap *map)
 		mesh->has_host = true;
 		log_self(self);
 		follow_listeners(mesh, host);
+		follow_resolver(mesh, host);
 	}
 	free(host);
 }

@@ -295,6 +295,7 @@ int ctl_mesh_config_load(struct ctl_mesh_config *mesh, const struct ctl_raw_mesh
 	for (size_t i = 0; i < BASE_ARRAY_LEN(parts) && rc == 0; i++)
 		rc = parts[i](&load);
 	mesh->accept_routes = raw->accept_routes;
+	mesh->has_dns = raw->dns;
 	mesh->on_removed = (enum coord_on_removed)raw->on_removed;
 	return rc;
 }

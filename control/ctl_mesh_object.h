@@ -41,7 +41,8 @@ struct ctl_mesh {
 	struct base_endpoint listeners[MESH_LISTENERS_MAX];
 	unsigned n_listeners;
 	size_t n_conflicts;
-	bool has_host; /* the interface has what the map says */
+	struct ctl_dns *dns; /* NULL: off */
+	bool has_host;       /* the interface has what the map says */
 	struct base_log_limit news, conflicts;
 };
 

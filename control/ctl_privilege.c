@@ -100,7 +100,8 @@ static void choose(struct kept *kept, const struct ctl_config *config, bool is_l
 		keep(kept, CAP_BPF);
 	}
 	if (is_privileged(&config->listen) || is_privileged(&config->direct) ||
-		(config->has_tunnel && config->dp.listen_port < PRIVILEGED_PORTS))
+		(config->has_tunnel && config->dp.listen_port < PRIVILEGED_PORTS) ||
+		(config->has_mesh && config->mesh.has_dns))
 		keep(kept, CAP_NET_BIND_SERVICE);
 	/* Without it, memory that is locked from now on would soon be refused. */
 	if (is_limited)

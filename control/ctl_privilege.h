@@ -8,7 +8,7 @@
  *	CAP_NET_RAW	AF_XDP and AF_PACKET sockets
  *	CAP_BPF		the XDP program's map
  * and where the configuration or the machine wants it
- *	CAP_NET_BIND_SERVICE	a port below 1024 is configured
+ *	CAP_NET_BIND_SERVICE	a port below 1024 is configured, or the resolver (53)
  *	CAP_IPC_LOCK	the limit of locked memory is finite and could not be lifted (LimitMEMLOCK=infinity does)
  * Direct mode keeps at most these two.
  */

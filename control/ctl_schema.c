@@ -39,6 +39,7 @@ static const cyaml_strval_t on_removed[] = {
 	{"rejoin", COORD_REMOVED_REJOIN},
 };
 /* An enum, because CYAML_BOOL takes any word that is not "false" for true. */
+static const cyaml_strval_t switches[] = {{"off", false}, {"on", true}};
 static const cyaml_strval_t booleans[] = {{"false", false}, {"true", true}};
 
 /* clang-format off */
@@ -90,6 +91,7 @@ static const cyaml_schema_field_t mesh_fields[] = {
 	TEXT("server_key", struct ctl_raw_mesh, server_key),
 	LIST("advertise_routes", struct ctl_raw_mesh, advertise_routes, &text_entry),
 	CHOICE("accept_routes", struct ctl_raw_mesh, accept_routes, booleans),
+	CHOICE("dns", struct ctl_raw_mesh, dns, switches),
 	CHOICE("on_removed", struct ctl_raw_mesh, on_removed, on_removed),
 	NUMBER("map_limit_mb", struct ctl_raw_mesh, map_limit_mb),
 	CYAML_FIELD_END,

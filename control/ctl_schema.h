@@ -51,6 +51,7 @@ struct ctl_raw_mesh {
 	char **advertise_routes;
 	uint32_t advertise_routes_count;
 	bool accept_routes;
+	bool dns;
 	int on_removed; /* enum coord_on_removed */
 	uint32_t map_limit_mb;
 };

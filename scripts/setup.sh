@@ -18,7 +18,7 @@ BUILD_PKGS=(
 	clang llvm                # the XDP program is compiled for the bpf target
 	libdpdk-dev libipsec-mb-dev libbpf-dev libmnl-dev
 	libsodium-dev libssl-dev
-	libwebsockets-dev libwebsockets-evlib-uv libuv1-dev libjansson-dev
+	libwebsockets-dev libwebsockets-evlib-uv libuv1-dev libc-ares-dev libjansson-dev
 	libnghttp2-dev libzstd-dev
 	libcyaml-dev libyaml-dev libcurl4-openssl-dev libcap-dev
 	libcmocka-dev

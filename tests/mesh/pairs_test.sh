@@ -106,11 +106,45 @@ events() {
 	hs nodes rename -i "$(hs_node_id other)" w2 >/dev/null
 }
 
+# ask_name FROM RESOLVER NAME [tcp]: the IPv4 address that it says; fails without an answer.
+ask_name() {
+	mesh_in "$1" python3 -c '
+import socket, struct, sys
+resolver, name, how = sys.argv[1:4]
+family = socket.AF_INET6 if ":" in resolver else socket.AF_INET
+query = struct.pack("!6H", 77, 0x100, 1, 0, 0, 0)
+query += b"".join(bytes([len(label)]) + label.encode() for label in name.split(".")) + struct.pack("!B2H", 0, 1, 1)
+if how == "tcp":
+    with socket.create_connection((resolver, 53), 3) as peer:
+        peer.sendall(struct.pack("!H", len(query)) + query)
+        answer = peer.recv(2048)[2:]
+else:
+    with socket.socket(family, socket.SOCK_DGRAM) as peer:
+        peer.settimeout(3)
+        peer.connect((resolver, 53))
+        peer.send(query)
+        answer = peer.recv(2048)
+number, flags, _, n_answers, *_ = struct.unpack("!6H", answer[:12])
+assert number == 77 and flags & 0x8000 and n_answers >= 1, answer
+print(socket.inet_ntoa(answer[-4:]))' "$2" "$3" "${4:-udp}"
+}
+
+resolver() {
+	[[ $(ask_name gw1 "${IP4[gw1]}" w1.mesh.lab) == "${IP4[w1]}" ]] &&
+		[[ $(ask_name gw1 "${IP6[gw1]}" w1.mesh.lab) == "${IP4[w1]}" ]] &&
+		[[ $(ask_name gw1 "${IP4[gw1]}" gw2.mesh.lab tcp) == "${IP4[gw2]}" ]]
+}
+
+no_resolver() {
+	! ask_name w1 "${IP4[gw1]}" w1.mesh.lab && ! ask_name w1 "${IP4[gw1]}" w1.mesh.lab tcp &&
+		gw_says gw1 '.mesh.dns.refused >= 2 and .mesh.dns.answered >= 3'
+}
+
 main() {
 	need_mesh "mesh pairs"
 	mesh_up
 	mesh_check "Headscale runs" hs_start
-	mesh_check "gw1 joins" mesh_gw_join gw1 1
+	mesh_check "gw1 joins" mesh_gw_join gw1 1 "dns: on"
 	MESH_KIND=af_packet mesh_check "gw2 joins, on af_packet" mesh_gw_join gw2 2
 	mesh_check "w1 joins" ts_join w1 21
 	mesh_check "w2 joins" ts_join w2 22
@@ -124,6 +158,8 @@ main() {
 	mesh_check "SandD's daemon, by its address" by_address
 	mesh_check "a daemon's id belongs to its node" id_is_kept
 	mesh_check "a node is renamed, and events tell" events
+	mesh_check "the resolver answers this machine" resolver
+	mesh_check "the resolver answers nobody else" no_resolver
 	mesh_check "healthy" healthy
 	mesh_check "gw1 ends cleanly" mesh_end gw1 gw
 	mesh_check "gw2 ends cleanly" mesh_end gw2 gw
