@@ -469,9 +469,10 @@ static void unlisten(struct ctl_dns *dns)
 {
 	while (dns->connections)
 		connection_free(dns->connections);
-	while (dns->questions) {
-		ctl_dns_ask_cancel(dns->questions->ask);
-		question_free(dns->questions);
+	for (struct question *question = dns->questions, *next; question; question = next) {
+		next = question->next;
+		ctl_dns_ask_cancel(question->ask);
+		question_free(question);
 	}
 	for (size_t i = 0; i < dns->n_addrs; i++) {
 		if (dns->udp[i])

@@ -125,9 +125,9 @@ static void reflect(uint8_t *message, uint16_t from)
 
 static void serve_udp(void)
 {
-	struct sockaddr_in from;
+	struct sockaddr_in from = {0};
 	socklen_t len = sizeof(from);
-	uint8_t message[1024];
+	uint8_t message[1024] = {0};
 	ssize_t n =
 		recvfrom(other.udp, message, sizeof(message), 0, (struct sockaddr *)&from, &len);
 
@@ -141,7 +141,7 @@ static void serve_udp(void)
 static void serve_tcp(void)
 {
 	static int fd = -1;
-	uint8_t message[1024];
+	uint8_t message[1024] = {0};
 	ssize_t n;
 
 	if (fd < 0)
