@@ -372,7 +372,7 @@ struct coord_derp_stats coord_derp_stats(const struct coord_derp *derp)
 
 /* --- in -------------------------------------------------------------------------------------- */
 
-static void next_node(struct coord_derp *derp, int rc, const char *line);
+static void next_node(struct coord_derp *derp, int rc, const char *text);
 
 static int greet(struct coord_derp *derp, const struct coord_derp_frame *frame)
 {

@@ -57,7 +57,7 @@ static int hear_info(const char *text, bool is_forged, struct coord_derp_server_
 
 static void test_server_info(void **state)
 {
-	struct coord_derp_server_info info;
+	struct coord_derp_server_info info = {0};
 	static char longest[3000];
 
 	assert_int_equal(hear_info("{\"version\":2}", false, &info), 0);
