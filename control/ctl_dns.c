@@ -203,7 +203,7 @@ static size_t other_resolvers(
 }
 
 /* By way of @udp from @from, or of @connection. */
-static void question(struct ctl_dns *dns, uv_udp_t *udp, const struct sockaddr *from,
+static void take_question(struct ctl_dns *dns, uv_udp_t *udp, const struct sockaddr *from,
 	struct connection *connection, const uint8_t *query, size_t len)
 {
 	const struct coord_netmap *map = dns->map(dns->ctx);
@@ -271,7 +271,7 @@ static void on_datagram(
 	else if (n > CTL_DNS_QUERY_BYTES_MAX || (flags & UV_UDP_PARTIAL))
 		dns->stats.dropped++;
 	else
-		question(dns, udp, from, NULL, dns->datagram, (size_t)n);
+		take_question(dns, udp, from, NULL, dns->datagram, (size_t)n);
 }
 
 /* --- TCP ---------------------------------------------------------------------------------------- */
@@ -316,7 +316,7 @@ static bool take_query(struct connection *connection)
 	if (connection->question || connection->in_len > 2 + len)
 		return false;
 	connection->in_len = 0;
-	question(connection->dns, NULL, NULL, connection, connection->in + 2, len);
+	take_question(connection->dns, NULL, NULL, connection, connection->in + 2, len);
 	return true;
 }
 

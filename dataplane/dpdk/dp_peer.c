@@ -190,7 +190,7 @@ int dp_peer_status(
 	from = dp_peer_from(peer);
 	where = dp_from_endpoint(&from);
 	*ret_status = (struct dp_peer_status){
-		.endpoint = dp_relay_has(&where.addr) ? (struct base_endpoint){0} : where,
+		.endpoint = where,
 		.path = path_to(&where.addr),
 		.path_since_ns = dp_counter_get(&peer->path_since_ns),
 		.last_handshake_ns = dp_counter_get(&peer->last_handshake_ns),
@@ -204,5 +204,7 @@ int dp_peer_status(
 		.rtt_us = atomic_load_explicit(&peer->rtt_us, memory_order_relaxed),
 		.lcore = dp->workers[peer->owner].lcore,
 	};
+	if (ret_status->path == DP_PATH_RELAY)
+		ret_status->endpoint = (struct base_endpoint){0};
 	return 0;
 }
